@@ -215,10 +215,14 @@ func TestFindings(t *testing.T) {
 			p.status.Problems = []status.Problem{unavailable(status.CodeGuard, "no such module")}
 		}, "Hello guard", "no such module"},
 		{"the guard's table saved", func(p *testHost) {
-			p.write("/etc/nftables.conf", "flush ruleset\ntable ip xl2tpd_keepalive {\n\tset peers {\n\t}\n}\n")
+			p.write("/etc/nftables.conf", "flush ruleset\ntable ip xl2tpd_keepalive {\n\tset peers {\n\t\ttype ipv4_addr . ipv4_addr . mark\n\t}\n}\n")
 		}, "saved nftables rules", "/etc/nftables.conf has the Hello guard's table"},
+		{"the guard's table saved so that nft can load it", func(p *testHost) {
+			p.write("/etc/nftables.conf", "table ip xl2tpd_keepalive {\n\tset peers {\n\t\ttypeof ip saddr . ip daddr . @th,0,32\n\t}\n}\n"+
+				"table ip own {\n\tset marked {\n\t\ttype ipv4_addr . ipv4_addr . mark\n\t}\n}\n")
+		}, "", ""},
 		{"the guard's table saved in a file of its own", func(p *testHost) {
-			p.write("/etc/nftables.d/10-all.nft", "table ip xl2tpd_keepalive {\n}\n")
+			p.write("/etc/nftables.d/10-all.nft", "table ip xl2tpd_keepalive {\n\tset peers {\n\t\ttype ipv4_addr . ipv4_addr . mark\n\t}\n}\n")
 		}, "saved nftables rules", "/etc/nftables.d/10-all.nft has the Hello guard's table"},
 		{"rules of one's own saved", func(p *testHost) {
 			p.write("/etc/nftables.conf", "flush ruleset\n# without table ip xl2tpd_keepalive\ntable inet filter {\n}\n")

@@ -110,7 +110,7 @@ func BenchmarkFlood(b *testing.B) {
 	}
 }
 
-func (nothing) sentFrom(_ address) []uint32 { return nil }
+func (nothing) sentFrom(_ address) func(uint32) bool { return func(uint32) bool { return false } }
 
 // What a Hello and its acknowledgement cost while nobody traces, and while somebody does.
 func BenchmarkTraced(b *testing.B) {

@@ -218,5 +218,5 @@ func (k *kernel) enter(t *testing.T, hook []expr.Any, rules [][]expr.Any) {
 
 // update takes in what a rule says of a set.
 func (k *kernel) update(e *expr.Dynset) {
-	k.updated[e.SetName] = bytes.Clone(k.regs[at(e.SrcRegKey):][:20])
+	k.updated[e.SetName] = bytes.Clone(k.regs[at(e.SrcRegKey):][:16])
 }

@@ -75,7 +75,7 @@ func (r *rules) addDataHook(c *nftables.Conn) error {
 // data sends data messages of L2TP version 2 to another chain (RFC 2661 §3.1).
 func data(to string) []expr.Any { return messages(0, to) }
 
-// noteData are the rules for data messages: ip saddr . ip daddr . udp sport . udp dport
+// noteData are the rules for data messages: ip saddr . ip daddr . both ports
 // @datapeers update @cleardata (or @secureddata) { the same . tunnel id }. The id lies after the
 // length, if the message has a length.
 func (r *rules) noteData() [][]expr.Any {
@@ -96,7 +96,7 @@ func (r *rules) noteData() [][]expr.Any {
 				&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{length}, Xor: []byte{0}},
 				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{f.flag}},
 			}, pathKey(), []expr.Any{
-				payload(header, udpHeaderLen+f.id, 2, unix.NFT_REG32_04),
+				payload(header, udpHeaderLen+f.id, 2, unix.NFT_REG32_03),
 				&expr.Dynset{SrcRegKey: unix.NFT_REG32_00, SetName: w.set.Name, SetID: w.set.ID, Operation: opUpdate},
 			}))
 		}
@@ -143,11 +143,11 @@ func (r *rules) arrivals() (map[address]arrival, error) {
 
 // parseArrival reads an element's key, see flow.key.
 func parseArrival(key []byte) (address, bool) {
-	if len(key) != 20 {
+	if len(key) != 16 {
 		return address{}, false
 	}
 	end := func(ip, port int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(key[ip:])), binary.BigEndian.Uint16(key[port:]))
 	}
-	return address{path: path{local: end(4, 12), peer: end(0, 8)}, id: binary.BigEndian.Uint16(key[16:])}, true
+	return address{path: path{local: end(4, 10), peer: end(0, 8)}, id: binary.BigEndian.Uint16(key[12:])}, true
 }

@@ -21,9 +21,9 @@ type effects interface {
 	noteData(at path, on bool) error
 	// arrivals are when data came in last, by path and tunnel id.
 	arrivals() (map[address]arrival, error)
-	// sentFrom are the cgroups from which messages of a connection have just been sent: that
-	// of the socket, and those above it; nil: the kernel can't say.
-	sentFrom(at address) []uint32
+	// sentFrom says from which cgroups messages of a connection have just been sent: that of the
+	// socket, and those above it. If the kernel can't say, it is none.
+	sentFrom(at address) func(cgroup uint32) bool
 }
 
 // executor does what has been decided about channels: it sends, saves, and changes the rules.

@@ -702,4 +702,6 @@ func TestAsksAboutHellos(t *testing.T) {
 	}
 }
 
-func (b *fixture) sentFrom(_ address) []uint32 { return b.from }
+func (b *fixture) sentFrom(_ address) func(uint32) bool {
+	return func(cgroup uint32) bool { return slices.Contains(b.from, cgroup) }
+}

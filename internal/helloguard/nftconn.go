@@ -3,6 +3,7 @@ package helloguard
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -12,13 +13,20 @@ import (
 // nftConn is a connection to nf_tables that stays open. The kernel lets go of one only after it has freed what was taken
 // out of any table, and changes nothing meanwhile (net/netfilter/nf_tables_api.c, nft_rcv_nl_event). On a busy
 // processor that takes seconds, in which packets wait for their verdicts. It is not safe for concurrent use.
-type nftConn struct{ conn *nftables.Conn }
+type nftConn struct {
+	conn     *nftables.Conn
+	socket   *netlink.Conn     // of conn
+	keyTypes map[string][]byte // of sets, by name
+}
 
 // do calls use with the connection.
 func (n *nftConn) do(use func(*nftables.Conn) error) error {
 	if n.conn == nil {
 		c, err := nftables.New(nftables.AsLasting(),
-			nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(batchSize) }))
+			nftables.WithSockOptions(func(c *netlink.Conn) error {
+				n.socket = c
+				return c.SetWriteBuffer(batchSize)
+			}))
 		if err != nil {
 			return fmt.Errorf("nf_tables: %w", err)
 		}
@@ -33,16 +41,58 @@ func (n *nftConn) do(use func(*nftables.Conn) error) error {
 
 // change sends what build adds, in one transaction.
 func (n *nftConn) change(build func(*nftables.Conn) error) error {
-	return n.do(func(c *nftables.Conn) error {
-		if err := build(c); err != nil {
-			return err
+	batch, err := n.batch(build)
+	if err != nil {
+		return err
+	}
+	return n.do(func(*nftables.Conn) error { return n.send(batch) })
+}
+
+// batch returns the messages that the library makes of what build adds, with the types of the sets' keys.
+func (n *nftConn) batch(build func(*nftables.Conn) error) (all []netlink.Message, err error) {
+	c, err := nftables.New(nftables.WithTestDial(func(messages []netlink.Message) ([]netlink.Message, error) {
+		all = append(all, messages...)
+		return nil, io.EOF
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("nf_tables: %w", err)
+	}
+	if err := build(c); err != nil {
+		return nil, err
+	}
+	if err := flush(c); err != nil {
+		return nil, err
+	}
+	for i, m := range all {
+		m.Header = netlink.Header{Type: m.Header.Type, Flags: m.Header.Flags &^ netlink.Echo}
+		if all[i], err = addKeyType(m, n.keyTypes); err != nil {
+			return nil, fmt.Errorf("nf_tables: %w", err)
 		}
-		return flush(c)
-	})
+	}
+	return all, nil
+}
+
+// send sends a batch, and reads the kernel's answers. The kernel refuses each part of one on its own; the first word is
+// enough.
+func (n *nftConn) send(batch []netlink.Message) (first error) {
+	if _, err := n.socket.SendMessages(batch); err != nil {
+		return fmt.Errorf("nf_tables: %w", err)
+	}
+	for _, m := range batch {
+		if m.Header.Flags&netlink.Acknowledge == 0 {
+			continue
+		}
+		if _, err := n.socket.Receive(); err != nil && first == nil {
+			if first = refusal(err); !answered(first) {
+				break
+			}
+		}
+	}
+	return first
 }
 
 // answered reports whether the kernel's answers have all been read in spite of an error. After some errors there may be
-// more of them (nftables.Conn.Flush), which the next use would take for its own.
+// more of them, which the next use would take for its own.
 func answered(err error) bool {
 	var refused unix.Errno
 	return errors.As(err, &refused) && refused != unix.EPERM && refused != unix.EACCES && refused != unix.ENOBUFS

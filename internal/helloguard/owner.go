@@ -92,10 +92,10 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	return owner{ownership: ownerUnclear}
 }
 
-// of returns the facts with those sockets only that can be in one of these cgroups.
-func (f facts) of(cgroups []uint32) facts {
+// of returns the facts with those sockets only that can be in a cgroup from which was sent.
+func (f facts) of(sentFrom func(cgroup uint32) bool) facts {
 	f.sockets = slices.DeleteFunc(slices.Clone(f.sockets), func(s socket) bool {
-		return cgroupKnown(s.cgroup) && !slices.Contains(cgroups, s.cgroup)
+		return cgroupKnown(s.cgroup) && !sentFrom(s.cgroup)
 	})
 	return f
 }

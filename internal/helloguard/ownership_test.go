@@ -433,7 +433,7 @@ func TestIDIsDrawnAgainAfterXl2tpdEnded(t *testing.T) {
 func TestOwnersNameNoEndedProcess(t *testing.T) {
 	world := newFakeHost()
 	ow := &owners{log: &packetLog{Logger: slog.New(slog.DiscardHandler), ctx: t.Context()}, facts: world,
-		gone: func(p procfs.ID) bool { return world.ended[p] }, sentFrom: func(address) []uint32 { return nil }}
+		gone: func(p procfs.ID) bool { return world.ended[p] }, sentFrom: nothing{}.sentFrom}
 	if o := ow.of(path{here, there}, true, epoch); o != (owner{ownerKnown, watched}) {
 		t.Errorf("got %+v, want %v", o, watched)
 	}

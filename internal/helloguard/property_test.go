@@ -437,9 +437,9 @@ func TestHistories(t *testing.T) {
 	})
 }
 
-func (w *histories) sentFrom(at address) []uint32 {
-	if w.sender == nil || !cgroupKnown(w.sender.cgroup) {
-		return nil
+func (w *histories) sentFrom(at address) func(uint32) bool {
+	sender := w.sender
+	return func(cgroup uint32) bool {
+		return sender != nil && cgroupKnown(sender.cgroup) && (cgroup == sender.cgroup || cgroup == 5) // with the one above it
 	}
-	return []uint32{5, w.sender.cgroup} // with the one above it
 }

@@ -36,7 +36,7 @@ const (
 	lastPriority = 200
 
 	// maxElements is how many elements of the set go into one message: the length of
-	// its list has 16 bits, and each takes 32 bytes.
+	// its list has 16 bits, and each takes 28 bytes.
 	maxElements = 1000
 	// batchSize is room for a batch with any number of tunnels, in bytes: one that is
 	// larger than the socket's buffer is refused.
@@ -71,11 +71,10 @@ func flows(t l2tp.Connection) [2]flow {
 	return [2]flow{newFlow(t.Local, t.Peer, t.PeerID), newFlow(t.Peer, t.Local, t.LocalID)}
 }
 
-// address is the flow without its id, as an element of a set: each part fills up a register.
-func (f flow) address() []byte {
-	return slices.Concat(f.src[:], f.dst[:], f.ports[:2], []byte{0, 0}, f.ports[2:], []byte{0, 0})
-}
+// address is the flow without its id, as an element of a set.
+func (f flow) address() []byte { return slices.Concat(f.src[:], f.dst[:], f.ports[:]) }
 
+// key is the flow as an element of a set. The id fills up a register.
 func (f flow) key() []byte {
 	return append(binary.BigEndian.AppendUint16(f.address(), f.id), 0, 0)
 }
@@ -144,20 +143,20 @@ type rules struct {
 
 func newRules() *rules {
 	t := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: TableName}
-	// nft(8) has no type for a tunnel id; a service is a 16-bit number too.
-	parts := []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIPAddr,
-		nftables.TypeInetService, nftables.TypeInetService, nftables.TypeInetService}
-	set := func(name string, parts []nftables.SetDatatype) *nftables.Set {
-		return &nftables.Set{Table: t, Name: name, Concatenation: true, KeyType: nftables.MustConcatSetType(parts...)}
+	r := &rules{table: t, check: newCheck(), cookie: newCookie()}
+	r.kernel.keyTypes = map[string][]byte{}
+	set := func(name string, fields ...field) *nftables.Set {
+		s := &nftables.Set{Table: t, Name: name, Concatenation: true}
+		s.KeyType, r.kernel.keyTypes[name] = keyType(fields...)
+		return s
 	}
-	r := &rules{
-		table: t, check: newCheck(), cookie: newCookie(),
-		failClosed: set("failclosed", parts), connections: set("connections", parts), peers: set("peers", parts[:4]),
-		dataPeers: set("datapeers", parts[:4]), clear: set("cleardata", parts), secured: set("secureddata", parts),
-	}
-	// A key has five parts at most, so the two ports are one part.
-	r.senders = set("senders", []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIPAddr,
-		nftables.TypeMark, nftables.TypeInetService, nftables.TypeCGroupV2})
+	r.failClosed = set("failclosed", sourceAddress, destinationAddress, bothPorts, tunnelID)
+	r.connections = set("connections", sourceAddress, destinationAddress, bothPorts, tunnelID)
+	r.peers = set("peers", sourceAddress, destinationAddress, bothPorts)
+	r.dataPeers = set("datapeers", sourceAddress, destinationAddress, bothPorts)
+	r.clear = set("cleardata", sourceAddress, destinationAddress, bothPorts, tunnelID)
+	r.secured = set("secureddata", sourceAddress, destinationAddress, bothPorts, tunnelID)
+	r.senders = set("senders", bothAddresses, bothPorts, tunnelID, hashed)
 	r.senders.Dynamic, r.senders.HasTimeout, r.senders.Timeout, r.senders.Size = true, true, senderTTL, maxSenders
 	for _, s := range []*nftables.Set{r.clear, r.secured} {
 		s.Dynamic, s.HasTimeout, s.Timeout = true, true, dataTTL
@@ -272,15 +271,19 @@ func addSet(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) e
 // flush sends a batch. The kernel refuses each part of one on its own; the first
 // word is enough.
 func flush(c *nftables.Conn) error {
-	err := c.Flush()
-	var first unix.Errno
-	if errors.As(err, &first) {
-		err = first
+	if err := c.Flush(); err != nil {
+		return refusal(err)
 	}
-	if err != nil {
-		err = fmt.Errorf("nf_tables: %w", err)
+	return nil
+}
+
+// refusal is an error of nf_tables as the kernel has said it.
+func refusal(err error) error {
+	var said unix.Errno
+	if errors.As(err, &said) {
+		err = said
 	}
-	return err
+	return fmt.Errorf("nf_tables: %w", err)
 }
 
 // RemoveTable takes away what a guard that has ended may have left in the kernel.

@@ -94,7 +94,7 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 			k.load(e.DestRegister, b[e.Offset:e.Offset+e.Len])
 		case *expr.Bitwise:
 			for i := range e.Mask {
-				k.regs[at(e.DestRegister)+i] = k.regs[at(e.SourceRegister)+i] & e.Mask[i]
+				k.regs[at(e.DestRegister)+i] = k.regs[at(e.SourceRegister)+i]&e.Mask[i] ^ e.Xor[i]
 			}
 		case *expr.Cmp:
 			got := k.regs[at(e.Register):][:len(e.Data)]
@@ -268,7 +268,7 @@ func TestKeys(t *testing.T) {
 		}
 		for _, f := range flows(tunnel) {
 			k := string(f.key())
-			if other, ok := seen[k]; ok && other != f || len(k) != 20 {
+			if other, ok := seen[k]; ok && other != f || len(k) != 16 {
 				t.Fatalf("%v and %v share %x", f, other, k)
 			}
 			seen[k] = f

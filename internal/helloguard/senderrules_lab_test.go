@@ -19,10 +19,7 @@ import (
 // inCgroup moves this process into a new cgroup for the time of do, and returns its number.
 func inCgroup(t *testing.T, name string, do func()) uint32 {
 	t.Helper()
-	mount := "/sys/fs/cgroup"
-	if _, err := os.Stat(mount + "/cgroup.procs"); err != nil {
-		mount = "/sys/fs/cgroup/unified"
-	}
+	mount := cgroupMount()
 	own, err := exec.Command("sh", "-c", "sed -n s/^0:://p /proc/"+strconv.Itoa(os.Getpid())+"/cgroup").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -42,11 +39,25 @@ func inCgroup(t *testing.T, name string, do func()) uint32 {
 	move(dir)
 	defer move(before)
 	do()
-	info, err := os.Stat(dir)
+	return cgroupNumber(t, name)
+}
+
+// cgroupNumber is the kernel's number of a cgroup.
+func cgroupNumber(t *testing.T, name string) uint32 {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(cgroupMount(), name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return uint32(info.Sys().(*syscall.Stat_t).Ino)
+}
+
+func cgroupMount() string {
+	const mount = "/sys/fs/cgroup"
+	if _, err := os.Stat(mount + "/cgroup.procs"); err != nil {
+		return mount + "/unified"
+	}
+	return mount
 }
 
 // Of two sockets on one port, in two cgroups, the kernel shows which has sent a message.
@@ -73,17 +84,19 @@ func TestNotesWhoSends(t *testing.T) {
 		}
 	}
 	one, two := inCgroup(t, "guard-one", say(7)), inCgroup(t, "guard-two/deeper", say(8))
-	from := func(id uint16) []uint32 { return r.sentFrom(address{path{lineHere, lineThere}, id, true}) }
-	if got := from(7); !slices.Equal(got, []uint32{one}) {
-		t.Errorf("7 was sent from %v, want %d", got, one)
+	above := cgroupNumber(t, "guard-two")
+	check := func(id uint16, want ...uint32) {
+		t.Helper()
+		from := r.sentFrom(address{path{lineHere, lineThere}, id, true})
+		for _, cgroup := range []uint32{one, two, above, rootCgroup} {
+			if got := from(cgroup); got != slices.Contains(want, cgroup) {
+				t.Errorf("%d was sent from %v: %v, want %v", id, cgroup, got, want)
+			}
+		}
 	}
-	if got := from(8); len(got) != 2 || !slices.Contains(got, two) || slices.Contains(got, one) {
-		t.Errorf("8 was sent from %v, want %d and the one above it", got, two)
-	}
-	if got := from(9); len(got) != 0 {
-		t.Errorf("9 was sent from %v", got)
-	}
-	if time.Sleep(senderAge); len(from(7)) != 0 {
-		t.Error("an old sender counts")
-	}
+	check(7, one)
+	check(8, two, above)
+	check(9)
+	time.Sleep(senderAge)
+	check(7)
 }

@@ -16,10 +16,10 @@ const aliveFor = 100 * time.Millisecond
 type owners struct {
 	log      *packetLog
 	facts    sources
-	gone     func(procfs.ID) bool      // certainly ended
-	sentFrom func(at address) []uint32 // see effects
-	host     Host                      // as the service knows it
-	unlisted func()                    // nil: nobody asks
+	gone     func(procfs.ID) bool                      // certainly ended
+	sentFrom func(at address) func(cgroup uint32) bool // see effects
+	host     Host                                      // as the service knows it
+	unlisted func()                                    // nil: nobody asks
 
 	unlistedAt time.Time // its latest call
 	sending    address   // whose message is being handled, if it is one of this host
@@ -67,11 +67,11 @@ const cheapRead = 5 * time.Millisecond
 func (ow *owners) bySender(f facts, at path, opens bool, now time.Time) owner {
 	if ow.sending.path == at && !f.unread && f.certain(f.sockets) && !now.Before(ow.sendersAt) {
 		began := time.Now()
-		cgroups := ow.sentFrom(ow.sending)
+		sentFrom := ow.sentFrom(ow.sending)
 		if took := time.Since(began); took > cheapRead {
 			ow.sendersAt = now.Add(dataCost * took)
 		}
-		if o := f.of(cgroups).owner(at.local, at.peer, opens); o.ownership == ownerKnown {
+		if o := f.of(sentFrom).owner(at.local, at.peer, opens); o.ownership == ownerKnown {
 			return o
 		}
 	}

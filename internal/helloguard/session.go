@@ -301,7 +301,7 @@ func (s *session) noteData(at path, on bool) error {
 
 func (s *session) arrivals() (map[address]arrival, error) { return s.rules.arrivals() }
 
-func (s *session) sentFrom(at address) []uint32 { return s.rules.sentFrom(at) }
+func (s *session) sentFrom(at address) func(cgroup uint32) bool { return s.rules.sentFrom(at) }
 
 // orInstall puts the whole table back if a set could not be changed: the table may have just been
 // taken away. A set that is full is no reason to.
