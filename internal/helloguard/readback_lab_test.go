@@ -41,6 +41,7 @@ func TestNftLoadsWhatItLists(t *testing.T) {
 		failClosed: []l2tp.Connection{at.connection(7, 0xfffe), tunnelTo(1)},
 		listen:     []l2tp.Connection{at.connection(7, 0xfffe), otherAt.connection(0, 0)},
 		data:       []path{at},
+		ofXl2tpds:  []uint16{here.Port()},
 	}
 	kernel := newRules()
 	defer kernel.kernel.close()
@@ -50,6 +51,7 @@ func TestNftLoadsWhatItLists(t *testing.T) {
 	sendAll := func(t *testing.T) {
 		near.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 8, Nr: 1}), at.peer)
 		other.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 7}), here)
+		far.WriteToUDPAddrPort(l2tp.AppendMessage(nil, l2tp.Message{Tunnel: 8}), here)
 		far.WriteToUDPAddrPort(dataTo(0, 7), here)
 		time.Sleep(100 * time.Millisecond)
 		secureLine(t)
@@ -87,7 +89,7 @@ func TestNftLoadsWhatItLists(t *testing.T) {
 			sets := []*nftables.Set{r.failClosed, r.connections, r.peers, r.dataPeers}
 			if r.paces && c.in.data != nil {
 				sendAll(t)
-				sets = append(sets, r.clear, r.secured, r.rates, r.answers)
+				sets = append(sets, r.clear, r.secured, r.rates, r.unknowns)
 				if r.notesSenders {
 					sets = append(sets, r.senders)
 				}
