@@ -102,6 +102,7 @@ func (e *evidence) liveness(c *channel, now time.Time) (live translator.Liveness
 		LetGo:     !s.Wanted,
 		PassFirst: s.PassFirst,
 		GivesUp:   e.owners.givesUp(c.owner),
+		Hurries:   e.owners.hurries(c.owner),
 		Xl2tpd:    c.owner.ownership == ownerKnown && !e.owners.hasEnded(c.owner),
 	}, s.Wanted
 }

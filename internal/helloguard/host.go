@@ -14,6 +14,7 @@ type Host struct {
 	Ports    []uint16        // at which xl2tpds listen; 1701 always counts
 	Daemons  []procfs.ID     // every xl2tpd that runs
 	GiveUp   []procfs.ID     // those that surely give up after 31 s on an unanswered message, see translator.Liveness
+	Hurry    []procfs.ID     // those of them that give up sooner
 	Sessions []KernelSession // of the kernel, every xl2tpd's
 }
 

@@ -137,6 +137,11 @@ func (ow *owners) givesUp(o owner) bool {
 	return o.ownership == ownerKnown && slices.Contains(ow.host.GiveUp, o.process)
 }
 
+// hurries reports whether the owner gives up sooner than that.
+func (ow *owners) hurries(o owner) bool {
+	return o.ownership == ownerKnown && slices.Contains(ow.host.Hurry, o.process)
+}
+
 // runs reports whether the owner is one of the host's xl2tpds, as far as is known.
 func (ow *owners) runs(o owner) bool {
 	return o.ownership == ownerKnown && slices.Contains(ow.host.Daemons, o.process)

@@ -55,16 +55,17 @@ func TestHost(t *testing.T) {
 	if h.Ports != nil || h.Daemons != nil || h.Sessions != nil {
 		t.Errorf("got %+v, want an empty host", h)
 	}
-	one, two := procfs.ID{Pid: 12, Start: 34}, procfs.ID{Pid: 56, Start: 78}
+	one, two, three := procfs.ID{Pid: 12, Start: 34}, procfs.ID{Pid: 56, Start: 78}, procfs.ID{Pid: 90, Start: 12}
 	h = host(xl2tpd.Snapshot{
 		Instances: []xl2tpd.Instance{
 			{Process: one, Conf: &xl2tpd.Conf{Port: 1801, MaxRetries: 5}}, {Process: two, Conf: &xl2tpd.Conf{MaxRetries: 6}},
-			{Conf: &xl2tpd.Conf{Port: 1801}}, {Conf: &xl2tpd.Conf{Port: 1901}}, {},
+			{Process: three, Conf: &xl2tpd.Conf{MaxRetries: 3}}, {Conf: &xl2tpd.Conf{Port: 1801}}, {Conf: &xl2tpd.Conf{Port: 1901}}, {},
 		},
 		Sessions: []xl2tpd.Session{{LocalTunnel: 7, PeerTunnel: 9, Ifindex: 5}, {LocalTunnel: 8, PeerTunnel: 10, Ifindex: 6}},
 	}, map[int]int{5: 12})
-	if !slices.Equal(h.Ports, []uint16{1801, 1901}) || !slices.Equal(h.Daemons, []procfs.ID{one, two}) || !slices.Equal(h.GiveUp, []procfs.ID{one}) || len(h.Sessions) != 2 {
-		t.Fatalf("got %+v, want both ports and xl2tpds, and the one that gives up", h)
+	if !slices.Equal(h.Ports, []uint16{1801, 1901}) || !slices.Equal(h.Daemons, []procfs.ID{one, two, three}) ||
+		!slices.Equal(h.GiveUp, []procfs.ID{one, three}) || !slices.Equal(h.Hurry, []procfs.ID{three}) || len(h.Sessions) != 2 {
+		t.Fatalf("got %+v, want both ports, the xl2tpds, those that give up and the one that hurries", h)
 	}
 	if a, b := h.Sessions[0], h.Sessions[1]; a.LocalID != 7 || a.PeerID != 9 || a.Xl2tpd != 12 || b.Xl2tpd != 0 {
 		t.Errorf("got %+v, want the ids, and the xl2tpd of the one link", h.Sessions)

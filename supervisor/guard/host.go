@@ -38,6 +38,9 @@ func host(s xl2tpd.Snapshot, parents map[int]int) helloguard.Host {
 			if in.Conf != nil && in.Conf.MaxRetries <= xl2tpd.DefaultMaxRetries {
 				h.GiveUp = append(h.GiveUp, in.Process)
 			}
+			if in.Conf != nil && in.Conf.MaxRetries < xl2tpd.DefaultMaxRetries {
+				h.Hurry = append(h.Hurry, in.Process)
+			}
 		}
 		if in.Conf != nil && in.Conf.Port != 0 && !slices.Contains(h.Ports, in.Conf.Port) {
 			h.Ports = append(h.Ports, in.Conf.Port)

@@ -73,6 +73,7 @@ func (t *Translator) ackForXl2tpd(now time.Time, live Liveness) {
 	}
 	ns, both, wait := t.out.zlbNumber(in.lastNew, now)
 	if wait {
+		in.ackAt = t.out.waitEnds()
 		return
 	}
 	in.unacked = seq{}

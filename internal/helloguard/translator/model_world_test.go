@@ -194,7 +194,7 @@ func (w *world) xHung() bool {
 
 func (w *world) liveness() Liveness {
 	h := &w.h
-	l := Liveness{Xl2tpd: w.xAlive() && !h.ownerless, PassFirst: h.passFirst, GivesUp: !h.raised() && !h.ownerless && !h.unread}
+	l := Liveness{Xl2tpd: w.xAlive() && !h.ownerless, PassFirst: h.passFirst, GivesUp: !h.raised() && !h.ownerless && !h.unread, Hurries: h.retries() < 5 && !h.ownerless && !h.unread}
 	switch w.h.fresh {
 	case 0:
 		l.Peer = true

@@ -87,7 +87,7 @@ func (t *Translator) confirm(now time.Time) {
 // outHello decides about a Hello of xl2tpd. What was swallowed stays swallowed, and what
 // is on the wire stays there, whatever is known of life later.
 func (t *Translator) outHello(p *l2tp.Packet, now time.Time, live Liveness) *Verdict {
-	t.out.givesUp = live.GivesUp
+	t.out.givesUp, t.out.hurries = live.GivesUp, live.Hurries
 	if h := &t.out.hello; t.out.isNew(p.Msg.Ns) && live.GivesUp && t.out.answeredUnseen(now) {
 		t.out.acked.number = h.wire + 1
 		t.decide(false, now)
@@ -246,8 +246,8 @@ func (t *Translator) outZLB(p *l2tp.Packet, now time.Time) *Verdict {
 //
 // The ZLB for an earlier message waits as long behind the first copy, until that is decided or
 // ackForXl2tpd sends one. Then it goes out under both numbers: some peers say nothing before their message is
-// acknowledged. A ZLB goes out under both in three more cases: the peer has repeated its messages
-// twice (some give up after that), its round trip is not known, or the translator was restored.
+// acknowledged. A ZLB goes out under both in four more cases: the peer has repeated its messages
+// twice (some give up after that), its round trip is not known, the translator was restored, or xl2tpd hurries.
 func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) {
 	h, p := &o.hello, o.peer
 	next := o.wireNext()
@@ -258,17 +258,20 @@ func (o *toPeer) zlbNumber(lastNew, now time.Time) (ns uint16, both, wait bool) 
 		return next, h.ackedForPeer() && !p.counts || h.repeats > 1, false
 	case p.rtt == 0:
 		return next, now.Sub(h.first) >= lateness, false
-	case h.restored || h.repeats > 1:
+	case h.restored || h.repeats > 1 || o.hurries:
 		return next, true, false
 	case p.counts:
 		return next, false, false
 	case lastNew.Sub(h.last) >= lateness+p.rtt:
 		return h.wire, false, false
-	case now.Sub(h.first) >= lateness+p.rtt:
+	case !now.Before(o.waitEnds()):
 		return next, true, false
 	}
 	return next, false, true
 }
+
+// waitEnds is until when a ZLB waits at most, see zlbNumber.
+func (o *toPeer) waitEnds() time.Time { return o.hello.first.Add(lateness + o.peer.rtt) }
 
 // outMessage decides about a message of xl2tpd that has to arrive, in order and once.
 func (t *Translator) outMessage(p *l2tp.Packet, now time.Time) *Verdict {
@@ -346,7 +349,7 @@ func (o *toPeer) mustWait(now time.Time) bool {
 		h.waits = now
 		h.plan()
 	}
-	return o.peer.fast() && !o.peer.counts && !h.overtaken && now.Sub(h.waits) < waitMost
+	return o.peer.fast() && !o.peer.counts && !o.hurries && !h.overtaken && now.Sub(h.waits) < waitMost
 }
 
 // forwardOut lets xl2tpd's p through with the newest Nr. A peer that is deaf to Hellos does

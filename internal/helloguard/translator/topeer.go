@@ -23,6 +23,7 @@ type toPeer struct {
 	elicited time.Time // when the peer was last sent what it has to answer, but for a Hello's copies
 	watched  time.Time // all packets are seen from then on, those to xl2tpd too
 	givesUp  bool      // see Liveness.GivesUp
+	hurries  bool      // see Liveness.Hurries
 	ackedAll bool      // all that xl2tpd has sent is acknowledged for a dead peer
 
 	hello helloInFlight

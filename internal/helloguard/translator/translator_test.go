@@ -728,6 +728,20 @@ func TestZLBHeldBack(t *testing.T) {
 	}
 }
 
+// An xl2tpd that gives up after fewer copies can't wait for the peer's word: until its ZLB arrives, some peers acknowledge no
+// Hello.
+func TestZLBOfAnXl2tpdThatHurries(t *testing.T) {
+	tr := inStep(t)
+	tr.out.peer.rtt = 20 * time.Millisecond
+	live := passFirst
+	live.Hurries = true
+	fromXl2tpd(tr, l2tp.TypeHello, 3, 2, epoch, live)
+	fromPeer(tr, l2tp.TypeHello, 2, 3, at(0.01))
+	v := fromXl2tpd(tr, l2tp.TypeNone, 4, 3, at(0.01), live)
+	wantReason(t, "crossing", v, Pass, Nothing)
+	wantInjected(t, "crossing", v, sent{ToPeer, l2tp.TypeNone, 3, 3})
+}
+
 // For an xl2tpd that is not certainly the tunnel's, the peer gets only what that has said itself.
 func TestZLBHeldBackOfAnUnknownOwner(t *testing.T) {
 	tr := inStep(t)

@@ -8,6 +8,8 @@ type Liveness struct {
 	// GivesUp: xl2tpd closes the tunnel 31 s after a message that stays unanswered. With a raised `max retries` it does
 	// not, and sends such a message again after ever longer times.
 	GivesUp bool
+	// Hurries: it does so sooner, for its `max retries` is lower.
+	Hurries bool
 	// PassFirst: the peer gets every Hello for as long as the two ends count the same. xl2tpd is
 	// answered only if the peer leaves all copies of the Hello unanswered.
 	PassFirst bool
