@@ -81,6 +81,39 @@ func TestDoubledID(t *testing.T) {
 	}
 }
 
+// xl2tpd acknowledges the StopCCN that the guard sends it. Its peer must not get that: it would not ask again. The next tunnel
+// that this peer asks for has its acknowledgements.
+func TestDoubledIDIsClosedUnheard(t *testing.T) {
+	caller := netip.MustParseAddrPort("203.0.113.9:1701")
+	for name, tc := range map[string]struct {
+		m   l2tp.Message // gives another tunnel the id of a living one
+		ack l2tp.Message
+	}{
+		"a caller is accepted": {l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 5, Nr: 1}, l2tp.Message{Tunnel: 5, Ns: 1, Nr: 2}},
+		"an LNS is dialled":    {l2tp.Message{Type: l2tp.TypeSCCRQ}, l2tp.Message{Tunnel: 0xffff, Ns: 1, Nr: 1}},
+	} {
+		b := newFixture(t, t.TempDir())
+		b.connect()
+		for _, step := range []struct {
+			what string
+			m    l2tp.Message
+			id   uint16
+			want translator.Action
+		}{
+			{"with the id of a living tunnel", tc.m, 7, translator.Drop},
+			{"the acknowledgement", tc.ack, 0, translator.Drop},
+			{"another acknowledgement", tc.ack, 0, translator.Pass},
+			{"with the id of a living tunnel", tc.m, 7, translator.Drop},
+			{"with an id of its own", tc.m, 8, translator.Pass},
+			{"the acknowledgement of another message", tc.ack, 0, translator.Pass},
+		} {
+			if got, _, _ := b.handle(between(here, caller, step.m, step.id), outbound, b.now); got != step.want {
+				t.Errorf("%s, %s: action %d, want %d", name, step.what, got, step.want)
+			}
+		}
+	}
+}
+
 func (b *fixture) closes() {
 	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
 }
