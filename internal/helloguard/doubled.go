@@ -28,7 +28,7 @@ func (op *opener) doubled(p *l2tp.Packet, now time.Time) (drop bool) {
 	op.closing.delete(of)
 	for _, c := range op.table.list {
 		t := c.translator.Connection()
-		if t.LocalID != id || !c.stands() || pathOf(t) == at && t.PeerID == p.Msg.Tunnel {
+		if t.LocalID != id || !c.stands() || t.Peer == p.Dst && t.PeerID == p.Msg.Tunnel {
 			continue
 		}
 		if o := op.owners.of(at, true, now); o.ownership != ownerKnown || !c.owner.is(o.process) {

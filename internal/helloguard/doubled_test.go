@@ -81,6 +81,19 @@ func TestDoubledID(t *testing.T) {
 	}
 }
 
+// xl2tpd closes a tunnel after its host has got another address: from that address, because its socket has none. The tunnel is
+// not another one, and its peer alone acknowledges the StopCCN.
+func TestClosedFromAnotherAddress(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	b.sent = nil
+	moved := netip.MustParseAddrPort("192.0.2.200:1701")
+	m := l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}
+	if got, _, _ := b.handle(between(moved, there, m, 7), outbound, b.now); got != translator.Pass || len(b.sent) != 0 {
+		t.Errorf("action %d, sent %v", got, b.sent)
+	}
+}
+
 // xl2tpd acknowledges the StopCCN that the guard sends it. Its peer must not get that: it would not ask again. The next tunnel
 // that this peer asks for has its acknowledgements.
 func TestDoubledIDIsClosedUnheard(t *testing.T) {
