@@ -16,18 +16,26 @@ import (
 // doubled finds out whether an xl2tpd gives the id of one of its living tunnels to another tunnel, and if so has xl2tpd close
 // the new one. drop says that its peer must not learn of it: a caller that gets no answer asks again, and is given another id.
 func (op *opener) doubled(p *l2tp.Packet, now time.Time) (drop bool) {
+	at := path{p.Src, p.Dst}
+	if p.Msg.ZLB() {
+		return op.acknowledgesClose(address{at, p.Msg.Tunnel, true})
+	}
 	id, ok := op.newID(p)
 	if !ok {
 		return false
 	}
-	at := path{p.Src, p.Dst}
+	of := address{at, cmp.Or(p.Msg.Tunnel, noTunnel), true}
+	op.closing.delete(of)
 	for _, c := range op.table.list {
 		t := c.translator.Connection()
-		if t.LocalID != id || !c.stands() || pathOf(t) == at && t.PeerID == p.Msg.Tunnel {
+		if t.LocalID != id || !c.stands() || t.Peer == p.Dst && t.PeerID == p.Msg.Tunnel {
 			continue
 		}
 		if o := op.owners.of(at, true, now); o.ownership != ownerKnown || !c.owner.is(o.process) {
 			continue
+		}
+		if p.Msg.Type != l2tp.TypeStopCCN {
+			op.closing.put(of, struct{}{})
 		}
 		op.closeNewest(p, id, now)
 		op.log.seldom(now, slog.LevelWarn, "hello guard: xl2tpd has given a tunnel's id to another tunnel, the new one is closed",
@@ -35,6 +43,22 @@ func (op *opener) doubled(p *l2tp.Packet, now time.Time) (drop bool) {
 		return p.Msg.Type != l2tp.TypeStopCCN
 	}
 	return false
+}
+
+const (
+	// noTunnel is the id to which xl2tpd sends while its peer has not given it one (xl2tpd.c, new_tunnel).
+	noTunnel = 0xffff
+
+	// maxClosing is how many tunnels may wait for xl2tpd's acknowledgement of closeNewest. It comes at once.
+	maxClosing = 64
+)
+
+// acknowledgesClose reports whether a ZLB of xl2tpd acknowledges the StopCCN of closeNewest. A caller that gets it does not ask
+// again: its request was acknowledged. If it is an xl2tpd, it gives its attempt up (control.c, check_control).
+func (op *opener) acknowledgesClose(of address) bool {
+	_, is := op.closing.get(of)
+	op.closing.delete(of)
+	return is
 }
 
 // newID returns the id that a message of xl2tpd gives to a tunnel that is not established.

@@ -81,6 +81,52 @@ func TestDoubledID(t *testing.T) {
 	}
 }
 
+// xl2tpd closes a tunnel after its host has got another address: from that address, because its socket has none. The tunnel is
+// not another one, and its peer alone acknowledges the StopCCN.
+func TestClosedFromAnotherAddress(t *testing.T) {
+	b := newFixture(t, t.TempDir())
+	b.connect()
+	b.sent = nil
+	moved := netip.MustParseAddrPort("192.0.2.200:1701")
+	m := l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}
+	if got, _, _ := b.handle(between(moved, there, m, 7), outbound, b.now); got != translator.Pass || len(b.sent) != 0 {
+		t.Errorf("action %d, sent %v", got, b.sent)
+	}
+}
+
+// xl2tpd acknowledges the StopCCN that the guard sends it. Its peer must not get that: it would not ask again. The next tunnel
+// that this peer asks for has its acknowledgements.
+func TestDoubledIDIsClosedUnheard(t *testing.T) {
+	caller := netip.MustParseAddrPort("203.0.113.9:1701")
+	for name, tc := range map[string]struct {
+		m   l2tp.Message // gives another tunnel the id of a living one
+		ack l2tp.Message
+	}{
+		"a caller is accepted": {l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 5, Nr: 1}, l2tp.Message{Tunnel: 5, Ns: 1, Nr: 2}},
+		"an LNS is dialled":    {l2tp.Message{Type: l2tp.TypeSCCRQ}, l2tp.Message{Tunnel: 0xffff, Ns: 1, Nr: 1}},
+	} {
+		b := newFixture(t, t.TempDir())
+		b.connect()
+		for _, step := range []struct {
+			what string
+			m    l2tp.Message
+			id   uint16
+			want translator.Action
+		}{
+			{"with the id of a living tunnel", tc.m, 7, translator.Drop},
+			{"the acknowledgement", tc.ack, 0, translator.Drop},
+			{"another acknowledgement", tc.ack, 0, translator.Pass},
+			{"with the id of a living tunnel", tc.m, 7, translator.Drop},
+			{"with an id of its own", tc.m, 8, translator.Pass},
+			{"the acknowledgement of another message", tc.ack, 0, translator.Pass},
+		} {
+			if got, _, _ := b.handle(between(here, caller, step.m, step.id), outbound, b.now); got != step.want {
+				t.Errorf("%s, %s: action %d, want %d", name, step.what, got, step.want)
+			}
+		}
+	}
+}
+
 func (b *fixture) closes() {
 	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
 }

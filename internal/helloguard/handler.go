@@ -34,7 +34,8 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	unpaired := &unpairedTable{paths: map[path]*unpaired{}, owners: who, evidence: ev, exec: exec}
 	return &handler{
 		table: exec.table, owners: who, evidence: ev, flight: flight, exec: exec, closer: closer, unpaired: unpaired, log: log,
-		opener: &opener{table: exec.table, owners: who, flight: flight, exec: exec, closer: closer, unpaired: unpaired, log: log, dials: g.Dials},
+		opener: &opener{table: exec.table, owners: who, flight: flight, exec: exec, closer: closer, unpaired: unpaired, log: log, dials: g.Dials,
+			closing: newLRU[address, struct{}](maxClosing, 0, nil, nil)},
 	}
 }
 

@@ -21,6 +21,7 @@ type opener struct {
 	unpaired *unpairedTable
 	log      *packetLog
 	dials    func(owner procfs.ID, peer netip.Addr, again bool)
+	closing  *lru[address, struct{}] // tunnels that closeNewest has xl2tpd close, until it acknowledges that
 }
 
 // sender returns the channel of a packet of this host, or nil.
