@@ -777,6 +777,7 @@ func (h *simHost) goOn(d *dialler) {
 	case h.passes():
 		h.answered(d)
 	case h.now.Sub(d.dialled) > 31*time.Second:
+		h.tells(AttemptFailed{h.control(d), why{Reason: "the peer left xl2tpd's messages unanswered", Unanswered: true, StopAcked: true}})
 		h.down(d, nil)
 	}
 }
