@@ -80,6 +80,8 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 		core.health.taskFailed(ev)
 	case Ending:
 		core.takeEnding(ev, now)
+	case AttemptFailed:
+		core.lacs.dials.takeEnding(core.owned(Ending(ev)), now)
 	case Dials:
 		core.lacs.dials.takeDial(ev, now)
 	case Calls:
@@ -137,10 +139,16 @@ func (core *Core) takeConfig(c *config.Config, now time.Time) {
 }
 
 func (core *Core) takeEnding(e Ending, now time.Time) {
+	e = core.owned(e)
+	core.lacs.takeEnding(e, core.tunnels.ends.record(e, now), now)
+}
+
+// owned returns an Ending with unknownOwner if several xl2tpds could be its owner.
+func (core *Core) owned(e Ending) Ending {
 	if e.Owner == (procfs.ID{}) && len(core.topology.byPid) > 1 {
 		e.Owner = unknownOwner
 	}
-	core.lacs.takeEnding(e, core.tunnels.ends.record(e, now), now)
+	return e
 }
 
 // NextWake returns when the next Step is needed at the latest. ok is false if nothing is due before the next event.

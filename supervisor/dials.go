@@ -94,19 +94,13 @@ func (d *dials) noteEarlyDial(l *lac, now time.Time) {
 	if s == nil || !s.Redial {
 		return
 	}
-	over := l.overAt
-	if l.attemptAt.After(over) { // nobody has answered that attempt
-		if over = l.attemptAt.Add(attemptLasts); !now.After(over) {
-			return
-		}
-	}
-	planned := over.Add(s.RedialTimeout)
+	planned := l.overAt.Add(s.RedialTimeout)
 	if now.Before(planned.Add(-timerDelay)) && planned.After(l.plannedUntil) {
 		l.plannedUntil = planned.Add(timerDelay)
 	}
 }
 
-// takeEnding notes that a tunnel or attempt with the LNS of these LACs ends: xl2tpd plans its next redial as soon as it has
+// takeEnding notes that a tunnel or attempt ends that may have been a LAC's: xl2tpd plans its next redial as soon as it has
 // finished with that one (xl2tpd.c, destroy_tunnel). After a hang-up it plans none.
 func (d *dials) takeEnding(e Ending, now time.Time) {
 	switch {

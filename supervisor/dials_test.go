@@ -77,25 +77,29 @@ func TestFirstDialOfOneOfTwo(t *testing.T) {
 	}
 }
 
-// Somebody dials before xl2tpd would redial, because nobody has answered its last attempt. xl2tpd redials in its time all the
-// same. Made to dial anew before, it would call twice.
+// Somebody dials before xl2tpd would redial, because nobody has answered its last attempt, or the LNS has refused it. xl2tpd
+// redials in its time all the same. Made to dial anew before, it would call twice.
 func TestDialBeforeARedial(t *testing.T) {
-	const planned = 61 * time.Second // after the last attempt
+	const redial = 30 * time.Second
+	gaveUp := why{Unanswered: true, StopAcked: true}
 	for name, tc := range map[string]struct {
 		conf  string
-		after time.Duration // the last attempt
+		lasts time.Duration // the last attempt; 0: it lasts
+		fails why
+		after time.Duration // the last attempt began
 		again bool
-		ends  bool // that attempt, when the LNS refuses it
-		early bool
+		want  time.Duration // after the beginning; 0: no other redial is waited for
 	}{
-		"before":                     {redials, 45 * time.Second, false, false, true},
-		"just before":                {redials, planned - 2*time.Second, false, false, true},
-		"xl2tpd itself":              {redials, planned, false, false, false},
-		"later":                      {redials, planned + time.Second, false, false, false},
-		"while the attempt lasts":    {redials, 10 * time.Second, false, false, false},
-		"the LNS had refused":        {redials, 45 * time.Second, false, true, false},
-		"the same request is copied": {redials, 45 * time.Second, true, false, false},
-		"no redial":                  {oneLAC, 45 * time.Second, false, false, false},
+		"before":                     {redials, attemptLasts, gaveUp, 45 * time.Second, false, attemptLasts + ackedClosingTime + redial},
+		"just before":                {redials, attemptLasts, gaveUp, 60 * time.Second, false, attemptLasts + ackedClosingTime + redial},
+		"xl2tpd itself":              {redials, attemptLasts, gaveUp, 62 * time.Second, false, 0},
+		"later":                      {redials, attemptLasts, gaveUp, 63 * time.Second, false, 0},
+		"nobody acknowledges it":     {redials, attemptLasts, why{Unanswered: true}, 80 * time.Second, false, attemptLasts + closingTime + redial},
+		"while the attempt lasts":    {redials, 0, why{}, 10 * time.Second, false, 0},
+		"the LNS has refused":        {redials, time.Second, peerCloses, 10 * time.Second, false, time.Second + redial},
+		"it has, long before":        {redials, time.Second, peerCloses, 45 * time.Second, false, 0},
+		"the same request is copied": {redials, attemptLasts, gaveUp, 45 * time.Second, true, 0},
+		"no redial":                  {oneLAC, attemptLasts, gaveUp, 45 * time.Second, false, 0},
 	} {
 		n := newFixture(t, tc.conf, "[lac default]\nrecover = full\n")
 		n.step(TaskWorks{Task: TaskGuard})
@@ -103,9 +107,8 @@ func TestDialBeforeARedial(t *testing.T) {
 		n.links()
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		began := n.now
-		n.now = began.Add(time.Second)
-		if tc.ends {
-			n.ends(8, peerCloses)
+		if n.now = began.Add(tc.lasts); tc.lasts > 0 {
+			n.step(AttemptFailed{closer, tc.fails})
 		}
 		n.now = began.Add(tc.after)
 		n.step(Dials{Peer: closer.Peer.Addr(), Again: tc.again})
@@ -114,8 +117,8 @@ func TestDialBeforeARedial(t *testing.T) {
 			got = l.plannedUntil
 		}
 		want := time.Time{}
-		if tc.early {
-			want = began.Add(planned + timerDelay)
+		if tc.want > 0 {
+			want = began.Add(tc.want + timerDelay)
 		}
 		if !got.Equal(want) {
 			t.Errorf("%s: planned until %v, want %v", name, got.Sub(began), want.Sub(began))

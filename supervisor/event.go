@@ -58,6 +58,9 @@ type Ending struct {
 	helloguard.CloseReason
 }
 
+// AttemptFailed says that an attempt of xl2tpd's has ended without a tunnel, and why. Nobody on this host has hung up.
+type AttemptFailed Ending
+
 // Dials says that xl2tpd asks a peer for a tunnel, for whatever reason.
 type Dials struct {
 	Daemon procfs.ID // the xl2tpd

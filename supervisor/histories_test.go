@@ -83,7 +83,7 @@ func (h *simHost) closeTunnel(d *dialler) {
 
 func (h *simHost) restartXl2tpd(*dialler) {
 	for _, d := range h.all() {
-		d.active, d.half, d.again = false, false, time.Time{}
+		d.active, d.half, d.again, d.timers = false, false, time.Time{}, nil
 		d.hidden = d.hidden || d.lives.IsZero() // nobody can tell for sure which LAC the last xl2tpd has dialled
 		if d.unsaid && h.now.Sub(d.ended) <= reasonDelay {
 			d.hungUp = false // it seems to have ended with its xl2tpd
@@ -279,7 +279,7 @@ func (h *simHost) wanted(d *dialler) bool {
 	switch {
 	case d.off:
 		return false
-	case h.kind.oldest && (!h.kind.guarded || h.kind.optFile) && d.again.IsZero() && d.dialled.IsZero():
+	case h.kind.oldest && (!h.kind.guarded || h.kind.optFile) && !d.plans() && d.dialled.IsZero():
 		return false // its redial has died, and nobody can see that, or whose it was
 	case d.quiet && !d.redials():
 		return false // nobody can see that an operator has dialled it again, or that he has hung up the other one

@@ -92,6 +92,7 @@ type hostKind struct {
 	oldest  bool // xl2tpd never redials after a failed lookup
 	optFile bool // both LACs have the same pppoptfile
 	calls   bool // a refused call has a link for some seconds
+	bars    bool // else: the LNS refuses not the call, but the tunnel
 	router  bool // the caller is the LNS itself
 	half    bool // the LNS acknowledges the end of a call without its id
 	mute    bool // the LNS answers no question on the control channel of a LAC's tunnel
@@ -118,22 +119,26 @@ type dialler struct {
 	active     bool   // xl2tpd's redial is on
 	lives      time.Time
 	cameUp     time.Time
-	dialled    time.Time // an attempt is under way since
-	again      time.Time // when xl2tpd redials
-	byRecovery bool      // the attempt or tunnel was asked for by recovery
-	hungUp     bool      // by an operator, and nobody has dialled it since
-	off        bool      // the same, whether anybody could see it or not
-	quiet      bool      // it was hung up, or it seems so, and nobody sees that it is wanted
-	hidden     bool      // that redial follows a dial of an operator's that nobody saw
-	unsaid     bool      // nobody can say why its latest tunnel has ended
-	ended      time.Time // when that was
+	dialled    time.Time   // an attempt is under way since
+	again      time.Time   // when xl2tpd redials
+	timers     []time.Time // and those redials that were planned when somebody dialled: a command to dial does not stop them
+	byRecovery bool        // the attempt or tunnel was asked for by recovery
+	hungUp     bool        // by an operator, and nobody has dialled it since
+	off        bool        // the same, whether anybody could see it or not
+	quiet      bool        // it was hung up, or it seems so, and nobody sees that it is wanted
+	hidden     bool        // that redial follows a dial of an operator's that nobody saw
+	unsaid     bool        // nobody can say why its latest tunnel has ended
+	ended      time.Time   // when that was
 	steps      map[Step][]time.Time
 }
 
 // redials reports whether xl2tpd dials a LAC that is down by itself.
 func (d *dialler) redials() bool {
-	return d.redial > 0 && d.active && !d.half && (!d.again.IsZero() || !d.dialled.IsZero())
+	return d.redial > 0 && d.active && !d.half && (d.plans() || !d.dialled.IsZero())
 }
+
+// plans reports whether xl2tpd has planned a redial.
+func (d *dialler) plans() bool { return !d.again.IsZero() || len(d.timers) > 0 }
 
 func (d *dialler) String() string {
 	ago := func(t time.Time) string {
@@ -199,6 +204,7 @@ func newHost(t *testing.T, seed uint64) *simHost {
 	}
 	more := rand.New(rand.NewPCG(seed, 7))
 	h.hand, h.kind.passes = more, !h.kind.kernel && more.IntN(2) == 0
+	h.kind.bars = !h.kind.calls && rand.New(rand.NewPCG(seed, 8)).IntN(2) == 0
 	if more.IntN(4) == 0 { // there is one LAC
 		h.lacs, h.kind.optFile = h.lacs[:1], false
 	}
@@ -394,7 +400,7 @@ func (h *simHost) down(d *dialler, e *Ending) {
 	if had {
 		h.soon(h.show)
 	}
-	if d.redial > 0 && d.active && !d.half {
+	if d.redial > 0 && d.active && !d.half && d.again.IsZero() { // xl2tpd.c, destroy_tunnel: !rsched
 		d.again = h.now.Add(d.redial)
 	}
 }
@@ -424,6 +430,9 @@ func (h *simHost) sees(d *dialler) bool {
 
 // dial makes xl2tpd dial. xl2tpd looks up names itself.
 func (h *simHost) dial(d *dialler, byRecovery bool) {
+	if !d.again.IsZero() && d.index == 0 { // xl2tpd.c, magic_lac_dial: rsched = NULL, and the timer runs on
+		d.timers, d.again = append(d.timers, d.again), time.Time{}
+	}
 	if d.active = true; d.index > 0 || !d.dialled.IsZero() || d.half {
 		return
 	}
@@ -615,7 +624,7 @@ func (h *simHost) dialForRecovery(d *dialler, r Recover) {
 	switch {
 	case d.hungUp:
 		h.failed(d, "%v of what an operator has hung up", r.Step)
-	case d.index > 0 && !h.isNew(d) && !(h.kind.optFile && h.kind.guarded && d.again.IsZero()) || d.byRecovery && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt that it did not make lasts
+	case d.index > 0 && !h.isNew(d) && !(h.kind.optFile && h.kind.guarded && !d.plans()) || d.byRecovery && !d.dialled.IsZero(): // xl2tpd ignores it while an attempt that it did not make lasts
 		h.failed(d, "xl2tpd is made to call a second time")
 	case inClear && (h.hadConnection() || h.now.Sub(h.plainAt) > time.Minute):
 		h.failed(d, "%v in the clear", r.Step)
@@ -720,6 +729,9 @@ func (h *simHost) nextEvent(end time.Time) time.Time {
 	}
 	for _, d := range h.lacs {
 		by(d.again)
+		for _, at := range d.timers {
+			by(at)
+		}
 		switch {
 		case d.call:
 			by(d.lives.Add(3 * time.Second))
@@ -755,11 +767,23 @@ func (h *simHost) bounded(d *dialler) {
 	}
 }
 
+// fires reports whether xl2tpd redials now.
+func (d *dialler) fires(now time.Time) bool {
+	if i := slices.IndexFunc(d.timers, func(at time.Time) bool { return !now.Before(at) }); i >= 0 {
+		d.timers = slices.Delete(d.timers, i, i+1)
+		return true
+	}
+	is := !d.again.IsZero() && !now.Before(d.again)
+	if is {
+		d.again = time.Time{}
+	}
+	return is
+}
+
 // goOn does what happens to a LAC by itself.
 func (h *simHost) goOn(d *dialler) {
 	switch {
-	case !d.again.IsZero() && !h.now.Before(d.again):
-		d.again = time.Time{}
+	case d.fires(h.now):
 		if d.active && (d.index > 0 || !d.dialled.IsZero()) && d.byRecovery && !d.hidden {
 			h.failed(d, "xl2tpd calls a second time")
 		}
@@ -777,12 +801,18 @@ func (h *simHost) goOn(d *dialler) {
 	case h.passes():
 		h.answered(d)
 	case h.now.Sub(d.dialled) > 31*time.Second:
+		h.tells(AttemptFailed{h.control(d), why{Reason: "the peer left xl2tpd's messages unanswered", Unanswered: true, StopAcked: true}})
 		h.down(d, nil)
 	}
 }
 
 // answered does what the LNS does with an attempt.
 func (h *simHost) answered(d *dialler) {
+	if d.refused && h.kind.bars { // the Hello guard opens no channel for the LNS's StopCCN
+		h.tells(AttemptFailed{h.control(d), peerCloses})
+		h.down(d, nil)
+		return
+	}
 	h.heard = h.now
 	h.tells(Calls{h.control(d)})
 	if d.refused && !h.kind.calls {

@@ -173,3 +173,49 @@ func TestEndIsPast(t *testing.T) {
 		t.Errorf("%d tunnels, reported %+v", len(next.table.list), next.ends)
 	}
 }
+
+// An attempt that gets no tunnel is reported, once, and how it ended. Nobody has hung up then.
+func TestFailedAttemptIsReported(t *testing.T) {
+	refuses := explained(packet(true, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 0, Nr: 1}), 2, "no")
+	stop := func(words string) []byte { return explained(assigning(false, l2tp.TypeStopCCN, 0, 7, 1, 0), 1, words) }
+	known, unclear := owner{ownerKnown, watched}, owner{ownership: ownerUnclear}
+	timeout := CloseReason{Reason: "the peer left xl2tpd's messages unanswered", Unanswered: true}
+	acked := timeout
+	acked.StopAcked = true
+	no := CloseReason{ByPeer: true, Vague: true, Reason: `closed by the peer: general error "no"`}
+	for name, tc := range map[string]struct {
+		owner    owner
+		unwanted bool // by keepalive.conf
+		raw      []byte
+		from     direction
+		want     []CloseReason
+	}{
+		"the peer refuses":                   {known, false, refuses, inbound, []CloseReason{no}},
+		"it refuses, whose is not known":     {unclear, false, refuses, inbound, []CloseReason{no}},
+		"it refuses no xl2tpd":               {owner{}, false, refuses, inbound, nil},
+		"nobody answers":                     {known, false, stop("Timeout"), outbound, []CloseReason{acked}},
+		"nobody answers, it is unwanted":     {known, true, stop("Timeout"), outbound, []CloseReason{timeout}},
+		"nobody answers, whose is not known": {unclear, false, stop("Timeout"), outbound, []CloseReason{timeout}},
+		"somebody hangs up":                  {known, false, stop(hungUp), outbound, nil},
+		"or may have":                        {unclear, false, stop(hungUp), outbound, nil},
+	} {
+		b := newFixture(t, t.TempDir())
+		b.links.Wanted = !tc.unwanted
+		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+		b.table.awaited.all(func(c l2tp.Connection, a awaited) bool {
+			a.owner, a.dialed = tc.owner, tc.owner == known
+			b.table.awaited.update(c, a)
+			return true
+		})
+		b.handle(tc.raw, tc.from, b.now)
+		b.handle(tc.raw, tc.from, b.now.Add(time.Second)) // a copy says nothing new
+		if !slices.Equal(plain(b.failed...), plain(tc.want...)) {
+			t.Errorf("%s: reported %+v, want %+v", name, b.failed, tc.want)
+		}
+		for _, of := range b.failedOf {
+			if of.LocalID != 7 || of.Owner != tc.owner.process {
+				t.Errorf("%s: reported of %+v", name, of)
+			}
+		}
+	}
+}

@@ -16,6 +16,7 @@ type closer struct {
 	exec      *executor
 	requested requestedHangUps
 	ended     func(c OwnedConnection, r CloseReason)
+	failed    func(c OwnedConnection, r CloseReason)
 	calls     func(c OwnedConnection)
 }
 

@@ -52,6 +52,9 @@ type Guard struct {
 	Daemons func() []Daemon
 	// Ended is called with the reason why a tunnel is being closed. It must not block.
 	Ended func(OwnedConnection, CloseReason)
+	// AttemptFailed is called when an attempt of xl2tpd's ends that has got no tunnel, unless somebody has hung up. The peer has
+	// refused it (ByPeer; the message may be forged), or has not answered. It must not block either.
+	AttemptFailed func(OwnedConnection, CloseReason)
 	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel. owner is
 	// zero if it is unknown which xl2tpd does. again says that xl2tpd only repeats a request that was reported. Dials must
 	// not block either.
@@ -135,7 +138,7 @@ func (g *Guard) Run(ctx context.Context) error {
 			case err == nil:
 				continue // switched off, perhaps on again meanwhile
 			}
-			wait = g.failed(ctx, &o, err, required)
+			wait = g.attemptFailed(ctx, &o, err, required)
 		} else {
 			o.reason = ""
 			g.Report(nil)
@@ -166,7 +169,7 @@ func (g *Guard) endOutage(o *outage) {
 }
 
 // failed notes why the guard is not available, and returns when to try again.
-func (g *Guard) failed(ctx context.Context, o *outage, err error, required bool) <-chan time.Time {
+func (g *Guard) attemptFailed(ctx context.Context, o *outage, err error, required bool) <-chan time.Time {
 	g.Report(err)
 	if err.Error() != o.reason {
 		o.reason = err.Error()

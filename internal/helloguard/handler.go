@@ -30,7 +30,7 @@ func newHandler(ctx context.Context, g *Guard, host Host, fx effects) *handler {
 	flight := &flightRecorder{hub: &g.hub, recordings: &g.recordings}
 	exec := &executor{fx: fx, store: store(g.Dir), log: log, evidence: ev, flight: flight}
 	exec.table = newChannelTable(exec.stopListening)
-	closer := &closer{table: exec.table, owners: who, evidence: ev, flight: flight, exec: exec, ended: g.Ended, calls: g.Calls}
+	closer := &closer{table: exec.table, owners: who, evidence: ev, flight: flight, exec: exec, ended: g.Ended, failed: g.AttemptFailed, calls: g.Calls}
 	unpaired := &unpairedTable{paths: map[path]*unpaired{}, owners: who, evidence: ev, exec: exec}
 	return &handler{
 		table: exec.table, owners: who, evidence: ev, flight: flight, exec: exec, closer: closer, unpaired: unpaired, log: log,

@@ -93,6 +93,8 @@ type fixture struct {
 	dialled       []netip.Addr
 	dialledAgain  []bool
 	calledIn      []OwnedConnection
+	failed        []CloseReason
+	failedOf      []OwnedConnection
 	log           bytes.Buffer
 }
 
@@ -105,6 +107,10 @@ func newFixture(t testing.TB, dir string) *fixture {
 		Ended: func(c OwnedConnection, r CloseReason) {
 			b.ends = append(b.ends, r)
 			b.endOf = append(b.endOf, c)
+		},
+		AttemptFailed: func(c OwnedConnection, r CloseReason) {
+			b.failed = append(b.failed, r)
+			b.failedOf = append(b.failedOf, c)
 		},
 		Dials: func(by procfs.ID, peer netip.Addr, again bool) {
 			b.dialled = append(b.dialled, peer)

@@ -74,14 +74,25 @@ func (cl *closer) sendStop(c *channel, now time.Time) {
 }
 
 // refused notes that a peer refuses a tunnel. The message may be forged, so nothing else follows from it.
-func (cl *closer) refused(t l2tp.Connection, now time.Time) {
+func (cl *closer) refused(p *l2tp.Packet, t l2tp.Connection, now time.Time) {
 	a, asked := cl.table.awaited.get(t)
-	if !asked || a.refused || a.owner.ownership != ownerKnown {
+	if !asked || a.refused {
 		return
 	}
 	a.refused = true
 	cl.table.awaited.update(t, a)
-	cl.lapse(OwnedConnection{t, a.owner.process}, now)
+	cl.attemptEnds(t, a, closeReason(p.Msg, p.Payload(), true, 0, 0), now)
+}
+
+// attemptEnds reports that an attempt has got no tunnel, and that nobody has hung up.
+func (cl *closer) attemptEnds(t l2tp.Connection, a awaited, r CloseReason, now time.Time) {
+	of := OwnedConnection{t, a.owner.process}
+	if a.owner.ownership == ownerKnown {
+		cl.lapse(of, now)
+	}
+	if a.dialed || a.owner.ownership == ownerUnclear { // the attempt was reported
+		cl.failed(of, r)
+	}
 }
 
 // lapse notes that an attempt or tunnel has ended for which nobody on this host has hung up.
@@ -90,8 +101,7 @@ func (cl *closer) lapse(c OwnedConnection, now time.Time) {
 }
 
 // givenUp acknowledges the StopCCN of an attempt that no peer has answered: there is nobody
-// who could, and xl2tpd would wait 31 s for it before it dials again. It reports
-// if somebody has hung up.
+// who could, and xl2tpd would wait 31 s for it before it dials again. It reports the end.
 func (cl *closer) givenUp(p *l2tp.Packet, now time.Time) {
 	own, ok := l2tp.AssignedTunnel(p.Payload())
 	t := l2tp.Connection{Local: p.Src, Peer: p.Dst, LocalID: own}
@@ -101,17 +111,15 @@ func (cl *closer) givenUp(p *l2tp.Packet, now time.Time) {
 	}
 	cl.table.awaited.delete(t)
 	cl.exec.stopListening(t)
-	if a.owner.ownership != ownerKnown {
-		return
-	}
-	of := OwnedConnection{t, a.owner.process}
-	switch r := closeReason(p.Msg, p.Payload(), false, 0, 0); {
-	case !r.Operator:
-		cl.lapse(of, now)
-	case !cl.requested.take(of, now):
+	of, known := OwnedConnection{t, a.owner.process}, a.owner.ownership == ownerKnown
+	r := closeReason(p.Msg, p.Payload(), false, 0, 0)
+	if known && r.Operator && !cl.requested.take(of, now) {
 		cl.ended(of, r)
 	}
-	if !cl.evidence.linksOf(of).Wanted {
+	if r.StopAcked = known && cl.evidence.linksOf(of).Wanted; !r.Operator {
+		cl.attemptEnds(t, a, r, now)
+	}
+	if !r.StopAcked {
 		return
 	}
 	ack := l2tp.Message{Tunnel: own, Nr: p.Msg.Ns + 1} // the first of its peer

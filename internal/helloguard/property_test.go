@@ -147,9 +147,10 @@ func (w *histories) start() {
 			linked := slices.ContainsFunc(w.conns, func(c *connection) bool { return c.established && !c.closed && c.by.alive && c.Peer == t.Peer })
 			return Links{Certain: t.LocalID%5 == 1, Linked: linked, Wanted: true, PassFirst: t.LocalID%2 == 0, Alive: t.LocalID%3 != 0, Window: time.Minute}
 		},
-		Ended: func(OwnedConnection, CloseReason) {},
-		Dials: func(by procfs.ID, _ netip.Addr, _ bool) { w.dialled = append(w.dialled, by) },
-		Calls: func(OwnedConnection) {},
+		Ended:         func(OwnedConnection, CloseReason) {},
+		AttemptFailed: func(OwnedConnection, CloseReason) {},
+		Dials:         func(by procfs.ID, _ netip.Addr, _ bool) { w.dialled = append(w.dialled, by) },
+		Calls:         func(OwnedConnection) {},
 	}, w.host(), w)
 	w.h.owners.facts, w.h.owners.gone = w, w.gone
 	w.listened, w.noted, w.came = map[l2tp.Connection]bool{}, map[path]bool{}, map[address]arrival{}

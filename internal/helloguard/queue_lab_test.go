@@ -31,11 +31,12 @@ func TestWayThroughTheQueue(t *testing.T) {
 		Links: func(context.Context, OwnedConnection) Links {
 			return Links{Certain: true, Wanted: true, Alive: true, PassFirst: true}
 		},
-		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
-		Ended:   func(OwnedConnection, CloseReason) {},
-		Dials:   func(procfs.ID, netip.Addr, bool) {},
-		Calls:   func(OwnedConnection) {},
-		Report:  func(err error) { reports <- err },
+		Daemons:       func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
+		Ended:         func(OwnedConnection, CloseReason) {},
+		AttemptFailed: func(OwnedConnection, CloseReason) {},
+		Dials:         func(procfs.ID, netip.Addr, bool) {},
+		Calls:         func(OwnedConnection) {},
+		Report:        func(err error) { reports <- err },
 	}
 	g.SetHost(Host{Sessions: []KernelSession{{Connection: l2tp.Connection{Local: ours, Peer: theirs, LocalID: 7, PeerID: 9}}}})
 	const n = 4000

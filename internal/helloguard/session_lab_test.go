@@ -66,11 +66,12 @@ func runGuard(t *testing.T, sessions ...l2tp.Connection) *running {
 	r := &running{t: t, err: errors.New("has not begun")}
 	g := &Guard{
 		Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(r, nil)),
-		Links:   func(context.Context, OwnedConnection) Links { return Links{Certain: true, Wanted: true, Alive: true} },
-		Daemons: func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
-		Ended:   func(OwnedConnection, CloseReason) {},
-		Dials:   func(procfs.ID, netip.Addr, bool) {},
-		Calls:   func(OwnedConnection) {}, Report: r.report,
+		Links:         func(context.Context, OwnedConnection) Links { return Links{Certain: true, Wanted: true, Alive: true} },
+		Daemons:       func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
+		Ended:         func(OwnedConnection, CloseReason) {},
+		AttemptFailed: func(OwnedConnection, CloseReason) {},
+		Dials:         func(procfs.ID, netip.Addr, bool) {},
+		Calls:         func(OwnedConnection) {}, Report: r.report,
 	}
 	var host Host
 	for _, s := range sessions {

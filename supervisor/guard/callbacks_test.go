@@ -52,6 +52,7 @@ func TestCallbacks(t *testing.T) {
 	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: peer, LocalID: 7, PeerID: 9}, Owner: owner}
 	g.Calls(c)
 	g.Ended(c, why)
+	g.AttemptFailed(c, why)
 	c.PeerID = 0
 	want := []supervisor.Event{
 		supervisor.Fault{What: Task, Problem: unavailable(status.CodeGuard, errors.New("no such queue"))},
@@ -63,6 +64,7 @@ func TestCallbacks(t *testing.T) {
 		supervisor.Dials{Daemon: owner, Peer: peer.Addr(), Again: true},
 		supervisor.Calls{OwnedConnection: c},
 		supervisor.Ending{OwnedConnection: c, CloseReason: why},
+		supervisor.AttemptFailed{OwnedConnection: c, CloseReason: why},
 	}
 	if !reflect.DeepEqual(s.events, want) || reported != 2 {
 		t.Errorf("%+v, %d reports, want %+v", s.events, reported, want)

@@ -55,7 +55,7 @@ func New(s Supervisor, watcher Watcher, reported func(), log *slog.Logger) *Guar
 	g.Guard = &helloguard.Guard{
 		Dir: helloguard.DefaultDir, Log: log,
 		Links: g.linksOf, Daemons: daemons, Unlisted: watcher.Look,
-		Dials: g.dials, Calls: g.calls, Ended: g.ended, Report: g.report,
+		Dials: g.dials, Calls: g.calls, Ended: g.ended, AttemptFailed: g.attemptFailed, Report: g.report,
 	}
 	return g
 }
@@ -100,6 +100,12 @@ func (g *Guard) dials(owner procfs.ID, peer netip.Addr, again bool) {
 func (g *Guard) calls(c helloguard.OwnedConnection) {
 	c.Connection = c.WithoutPeerID()
 	g.supervisor.Post(supervisor.Calls{OwnedConnection: c})
+}
+
+// attemptFailed passes on that an attempt has got no tunnel.
+func (g *Guard) attemptFailed(c helloguard.OwnedConnection, e helloguard.CloseReason) {
+	c.Connection = c.WithoutPeerID()
+	g.supervisor.Post(supervisor.AttemptFailed{OwnedConnection: c, CloseReason: e})
 }
 
 // ended passes on why a tunnel is closed.
