@@ -132,10 +132,15 @@ func pathKey() []expr.Any {
 }
 
 // secured matches what has come through IPsec.
-func secured() []expr.Any {
+func secured() []expr.Any { return throughIPsec(1) }
+
+// unsecured matches what has come in the clear.
+func unsecured() []expr.Any { return throughIPsec(0) }
+
+func throughIPsec(is byte) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: metaSecpath, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{is}},
 	}
 }
 

@@ -207,6 +207,7 @@ type callerKey struct {
 // Only xl2tpd's packets open a channel, so forged ones from outside can't.
 type channelTable struct {
 	channels map[address][]*channel         // each by two addresses; the oldest first
+	byID     map[uint16][]*channel          // by xl2tpd's id
 	list     []*channel                     // each once
 	awaited  *lru[l2tp.Connection, awaited] // with PeerID 0
 	accepted *lru[attempt, time.Time]       // when the peer last accepted one
@@ -218,6 +219,7 @@ type channelTable struct {
 func newChannelTable(lost func(l2tp.Connection)) *channelTable {
 	return &channelTable{
 		channels: map[address][]*channel{},
+		byID:     map[uint16][]*channel{},
 		awaited:  newLRU(maxAwaited, 0, nil, func(t l2tp.Connection, _ awaited) { lost(t) }),
 		accepted: newLRU[attempt, time.Time](maxAwaited, 0, nil, nil),
 		lapsed:   newLRU[attempt, time.Time](maxAwaited, 0, nil, nil),
@@ -233,21 +235,27 @@ func (x *channelTable) add(c *channel) {
 	for _, a := range c.addresses {
 		x.channels[a] = append(x.channels[a], c)
 	}
+	x.byID[t.LocalID] = append(x.byID[t.LocalID], c)
 	c.index = len(x.list)
 	x.list = append(x.list, c)
 }
 
 func (x *channelTable) remove(c *channel) {
 	for _, a := range c.addresses {
-		x.channels[a] = slices.DeleteFunc(x.channels[a], func(o *channel) bool { return o == c })
-		if len(x.channels[a]) == 0 {
-			delete(x.channels, a)
-		}
+		deleteFrom(x.channels, a, c)
 	}
+	deleteFrom(x.byID, c.translator.Connection().LocalID, c)
 	last := x.list[len(x.list)-1]
 	x.list[c.index], last.index = last, c.index
 	x.list[len(x.list)-1] = nil
 	x.list = x.list[:len(x.list)-1]
+}
+
+func deleteFrom[K comparable](m map[K][]*channel, k K, c *channel) {
+	m[k] = slices.DeleteFunc(m[k], func(o *channel) bool { return o == c })
+	if len(m[k]) == 0 {
+		delete(m, k)
+	}
 }
 
 // all returns every channel, in no order.

@@ -26,9 +26,9 @@ func (op *opener) doubled(p *l2tp.Packet, now time.Time) (drop bool) {
 	}
 	of := address{at, cmp.Or(p.Msg.Tunnel, noTunnel), true}
 	op.closing.delete(of)
-	for _, c := range op.table.list {
+	for _, c := range op.table.byID[id] {
 		t := c.translator.Connection()
-		if t.LocalID != id || !c.stands() || t.Peer == p.Dst && t.PeerID == p.Msg.Tunnel {
+		if !c.stands() || t.Peer == p.Dst && t.PeerID == p.Msg.Tunnel {
 			continue
 		}
 		if o := op.owners.of(at, true, now); o.ownership != ownerKnown || !c.owner.is(o.process) {

@@ -37,6 +37,7 @@ func TestDoubledID(t *testing.T) {
 		"the tunnel itself is closed":             {there, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 9, Ns: 2, Nr: 1}, 7, nil, nil},
 		"the tunnel is being closed":              {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).closes, nil},
 		"the tunnel was another xl2tpd's":         {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).ofAnother, nil},
+		"the tunnel is forgotten":                 {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).forgets, nil},
 		"two xl2tpds have the port":               {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, (*fixture).joined, nil},
 		"xl2tpd has been silent for some minutes": {caller, l2tp.Message{Type: l2tp.TypeSCCRQ}, 7, func(b *fixture) { b.table.list[0].rounds = silentRounds + 1 }, nil},
 	} {
@@ -130,6 +131,8 @@ func TestDoubledIDIsClosedUnheard(t *testing.T) {
 func (b *fixture) closes() {
 	b.handlesRaw(false, closing(false, l2tp.TypeStopCCN, 2, 1, 1, "Goodbye!"), translator.Pass)
 }
+
+func (b *fixture) forgets() { b.exec.drop(b.table.list[0]) }
 
 // ofAnother ends the tunnel's xl2tpd, and starts one in its place.
 func (b *fixture) ofAnother() {

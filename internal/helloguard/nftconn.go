@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -91,12 +92,15 @@ func (n *nftConn) send(batch []netlink.Message) (first error) {
 	return first
 }
 
-// answered reports whether the kernel's answers have all been read in spite of an error. After some errors there may be
-// more of them, which the next use would take for its own.
+// answered reports whether the kernel gives one answer for each message in spite of an error. If an error may be that of the
+// whole batch, there may be more answers, which the next use would take for its own, or no other (nfnetlink.c,
+// nfnetlink_rcv_batch).
 func answered(err error) bool {
 	var refused unix.Errno
-	return errors.As(err, &refused) && refused != unix.EPERM && refused != unix.EACCES && refused != unix.ENOBUFS
+	return errors.As(err, &refused) && !slices.Contains(ofBatch, refused)
 }
+
+var ofBatch = []unix.Errno{unix.EPERM, unix.EACCES, unix.ENOBUFS, unix.ENOMEM, unix.EOPNOTSUPP, unix.ERESTART}
 
 // close lets the kernel have the connection back. The next use opens another one.
 func (n *nftConn) close() {

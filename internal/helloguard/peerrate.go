@@ -37,9 +37,10 @@ func (r *rules) paced() []expr.Any {
 	return limited(r.rates, peerRate, false)
 }
 
-// unknown are rules for what no rule above it has taken: th dport PORT update @unknown { ip saddr limit rate over
-// 200/second burst 200 packets } counter drop. A flood would fill xl2tpd's socket, and have xl2tpd open a tunnel for each
-// request, see doubled.
+// unknown are rules for what no rule above it has taken: th dport PORT meta ipsec missing update @unknown { ip saddr limit rate
+// over 200/second burst 200 packets } counter drop. A flood would fill xl2tpd's socket, and have xl2tpd open a tunnel for each
+// request, see doubled. What came through IPsec does not count: a flood in its sender's name, which the IPsec policy drops
+// after this hook, would keep it out.
 func (r *rules) unknown(ports []uint16) (all [][]expr.Any) {
 	if !r.paces {
 		return nil
@@ -48,7 +49,7 @@ func (r *rules) unknown(ports []uint16) (all [][]expr.Any) {
 		all = append(all, slices.Concat([]expr.Any{
 			payload(header, 2, 2, 1),
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
-		}, limited(r.unknowns, unknownRate, true), []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}))
+		}, unsecured(), limited(r.unknowns, unknownRate, true), []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}))
 	}
 	return all
 }

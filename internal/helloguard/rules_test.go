@@ -108,6 +108,7 @@ func (k *kernel) run(t *testing.T, rule []expr.Any) bool {
 			}
 		case *expr.Dynset:
 			k.update(e)
+		case *expr.Counter:
 		case *expr.Queue:
 			k.queue, k.done = e, true
 		case *expr.Verdict:
@@ -272,6 +273,20 @@ func TestKeys(t *testing.T) {
 				t.Fatalf("%v and %v share %x", f, other, k)
 			}
 			seen[k] = f
+		}
+	}
+}
+
+// A flood in the clear in the name of a caller leaves the rate alone of what that caller sends through IPsec.
+func TestSecuredCallersHaveNoRate(t *testing.T) {
+	r := newRules()
+	r.paces = true
+	for ipsec, want := range map[bool]int{false: 1, true: 0} {
+		k := &kernel{device: "eth0", ipsec: ipsec, updated: map[string][]byte{}}
+		k.ip = l2tp.AppendPacket(nil, there, here, l2tp.Message{Type: l2tp.TypeSCCRQ})
+		k.follow(t, received, r.unknown([]uint16{l2tpPort}))
+		if got := len(k.updated); got != want {
+			t.Errorf("IPsec %v: %d rates are noted, want %d", ipsec, got, want)
 		}
 	}
 }
