@@ -134,11 +134,12 @@ func (f facts) holders(sockets []socket, local netip.AddrPort) (possible []Daemo
 	return possible, others
 }
 
-// onlyXl2tpds reports whether every socket can be an xl2tpd's: no other program gets messages at the port in question.
+// onlyXl2tpds reports whether every socket of root's can be an xl2tpd's: no other daemon gets messages at the port in question.
+// Any user can open a socket there, and that must not change what the rules do.
 func (f facts) onlyXl2tpds() bool {
 	return len(f.daemons) > 0 && !f.unread && !slices.ContainsFunc(f.sockets, func(s socket) bool {
 		_, others := f.holders([]socket{s}, s.local)
-		return s.uid != 0 || others
+		return s.uid == 0 && others
 	})
 }
 

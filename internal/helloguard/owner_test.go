@@ -157,7 +157,7 @@ func TestSendsThroughLo(t *testing.T) {
 	}
 }
 
-// A flood is kept from a port only if no other program can have it.
+// A flood is kept from a port only if no other daemon can have it.
 func TestOnlyXl2tpds(t *testing.T) {
 	one := Daemon{ID: watched, Cgroup: 7, Listens: everywhere}
 	mine, other := socket{local: everywhere, cgroup: 7}, socket{local: everywhere, cgroup: 9}
@@ -170,7 +170,7 @@ func TestOnlyXl2tpds(t *testing.T) {
 		"no cgroups":                      {facts{daemons: []Daemon{one}, sockets: []socket{{local: everywhere}}}, true},
 		"another program beside it":       {facts{daemons: []Daemon{one}, sockets: []socket{mine, other}}, false},
 		"another program's tunnel":        {facts{daemons: []Daemon{one}, sockets: []socket{mine, {local: here, peer: there, cgroup: 9}}}, false},
-		"another user's socket":           {facts{daemons: []Daemon{one}, sockets: []socket{mine, {local: everywhere, cgroup: 7, uid: 1000}}}, false},
+		"another user's socket":           {facts{daemons: []Daemon{one}, sockets: []socket{mine, {local: everywhere, cgroup: 9, uid: 1000}}}, true},
 		"another program, and no xl2tpd":  {facts{sockets: []socket{other}}, false},
 		"nobody":                          {facts{}, false},
 		"the kernel did not list sockets": {facts{daemons: []Daemon{one}, unread: true}, false},
