@@ -158,7 +158,7 @@ func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	began := func(t *tunnel) bool { return t.presence != foundAtStart && t.link.Xl2tpdPid == pid }
 	if !l.mayBeHungUp() && slices.ContainsFunc(c.exact, began) {
 		l.had = hadOne
-		if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return began(t) && t.since.After(l.hangUpAt) }) {
+		if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return began(t) && t.began.After(l.hangUpAt) }) {
 			l.notRedialled = false
 		}
 	}
@@ -166,7 +166,7 @@ func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 		return
 	}
 	known := l.lastEnd.Time.Add(reasonDelay) // a reason would have been known by then
-	if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return began(t) && t.since.After(known) }) {
+	if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return began(t) && t.began.After(known) }) {
 		l.startAgain(now)
 	}
 }

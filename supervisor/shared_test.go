@@ -291,6 +291,25 @@ func TestCallIsRedialled(t *testing.T) {
 	}
 }
 
+// After a hang-up pppd takes a moment to end. A link that loses its addresses meanwhile is no new call: xl2tpd does not redial.
+func TestLinkOfAHangUpLingers(t *testing.T) {
+	for name, up := range map[string]bool{
+		"without addresses": false,
+		"as it was":         true,
+	} {
+		n := established(t, redials, full)
+		n.after(time.Minute)
+		l := n.lac("office")
+		l.hangUpAt, l.notRedialled = n.now, true
+		n.after(time.Second)
+		n.links(link("ppp0", 5, up))
+		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: operatorEnds.Reason}})
+		if !l.notRedialled {
+			t.Errorf("%s: xl2tpd redials", name)
+		}
+	}
+}
+
 // xl2tpd may have redialled a LAC whose call was closed alone, and nobody sees that. Once it is hung up, xl2tpd keeps to the
 // redial that it has planned, so that LAC is not dialled before.
 func TestHalfClosedOfTwo(t *testing.T) {

@@ -82,7 +82,8 @@ type tunnel struct {
 	settings     config.Settings
 
 	state       State
-	since       time.Time
+	since       time.Time // when it has come to this state
+	began       time.Time // when its link was first seen
 	up          time.Time // when it last came up
 	hadSA       bool      // an SA has carried it
 	saLostAt    time.Time // since when it is without that SA; zero: it has one, or never had

@@ -126,6 +126,9 @@ func (ts *tunnelTable) takeLinks(links []ppp.Link, dialled dialledFunc, now time
 		if known && t.presence != gone && t.link.Pid == l.Pid {
 			p = p.keepKnown(t.identity)
 		}
+		if !known || t.presence == gone || t.link.Pid != l.Pid {
+			t.began = now
+		}
 		t.link, t.identity = l, p
 		if t.presence == gone {
 			t.presence = present
