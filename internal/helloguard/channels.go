@@ -244,7 +244,7 @@ func (x *channelTable) remove(c *channel) {
 	for _, a := range c.addresses {
 		deleteFrom(x.channels, a, c)
 	}
-	deleteFrom(x.byID, c.translator.Connection().LocalID, c)
+	deleteFrom(x.byID, c.addresses[1].id, c)
 	last := x.list[len(x.list)-1]
 	x.list[c.index], last.index = last, c.index
 	x.list[len(x.list)-1] = nil

@@ -13,7 +13,7 @@ import (
 // in with an id, it gives to the newest tunnel that has it, whoever has sent it (call.c, get_call): the older one does not
 // hear its peer any more. A caller that xl2tpd refuses has such a tunnel too, for 31 s.
 
-// doubled finds out whether an xl2tpd gives the id of one of its living tunnels to another tunnel, and if so has xl2tpd close
+// doubled finds out whether an xl2tpd gives the id of one of its living tunnels to another tunnel. If so, it has xl2tpd close
 // the new one. drop says that its peer must not learn of it: a caller that gets no answer asks again, and is given another id.
 func (op *opener) doubled(p *l2tp.Packet, now time.Time) (drop bool) {
 	at := path{p.Src, p.Dst}

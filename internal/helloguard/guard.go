@@ -138,7 +138,7 @@ func (g *Guard) Run(ctx context.Context) error {
 			case err == nil:
 				continue // switched off, perhaps on again meanwhile
 			}
-			wait = g.attemptFailed(ctx, &o, err, required)
+			wait = g.failed(ctx, &o, err, required)
 		} else {
 			o.reason = ""
 			g.Report(nil)
@@ -169,7 +169,7 @@ func (g *Guard) endOutage(o *outage) {
 }
 
 // failed notes why the guard is not available, and returns when to try again.
-func (g *Guard) attemptFailed(ctx context.Context, o *outage, err error, required bool) <-chan time.Time {
+func (g *Guard) failed(ctx context.Context, o *outage, err error, required bool) <-chan time.Time {
 	g.Report(err)
 	if err.Error() != o.reason {
 		o.reason = err.Error()

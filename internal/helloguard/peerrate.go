@@ -15,8 +15,8 @@ import (
 const peerRate = 100
 
 const (
-	// unknownRate is how many control messages a second may come to an xl2tpd from one address in no tunnel that the guard
-	// knows, and how many at once. A caller has four until the guard knows its tunnel. xl2tpd's socket has room for some 270.
+	// unknownRate is how many control messages of unknown tunnels may come to an xl2tpd from one address: in a second, and
+	// at once. A caller has four until the guard knows its tunnel. xl2tpd's socket has room for some 270.
 	unknownRate = 200
 
 	// maxUnknown is of how many addresses the kernel knows the rate, unknownTTL the time that it remembers one after its
