@@ -188,6 +188,26 @@ func TestProgressWithWrongPassword(t *testing.T) {
 	}
 }
 
+// Somebody has dialled besides xl2tpd's redials, and each attempt is refused. While VICI is silent an SA is known for 10 s only.
+func TestProgressBesideARedial(t *testing.T) {
+	var now, securedAt time.Duration
+	steps, at := play(&progress{}, time.Hour, func(t time.Duration) situation {
+		now = t
+		return situation{
+			goal: goalFull, daemon: true, hasSA: securedAt > 0 && t-securedAt < unlistedTime, redialsFor: 24 * time.Hour, redialPause: 30 * time.Second,
+			redialPlannedUntil: origin0.Add(t.Truncate(30*time.Second) + 30*time.Second),
+		}
+	}, func(s Step) error {
+		if s == StepSecure {
+			securedAt = now
+		}
+		return nil
+	})
+	if n := len(steps); n < 10 || n > mostAttempts || slices.ContainsFunc(steps, func(s Step) bool { return s != StepSecure }) {
+		t.Errorf("got %d steps, want 10 to %d requests for an SA: %v at %v", n, mostAttempts, steps, at)
+	}
+}
+
 // A line that was cut for an hour: soon after the LNS can be reached again there is
 // another try, whatever the pause. One that answers no echoes costs the whole pause.
 func TestProgressLooks(t *testing.T) {

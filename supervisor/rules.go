@@ -74,7 +74,7 @@ var rules = []rule{
 	{name: "xl2tpd redials one of several", holds: (*ruleInput).readyForOneOfSeveral, step: StepNone,
 		until: (*ruleInput).afterXl2tpdsAttempt, notes: (*progress).countAsDial,
 		why: "LACs with one LNS can't be told apart while xl2tpd dials, so its own attempt has its time."},
-	{name: "xl2tpd dials, and may redial besides", holds: (*ruleInput).readyBesideARedial, step: StepNone, until: (*ruleInput).untilPlanned,
+	{name: "xl2tpd dials, and may redial besides", holds: (*ruleInput).readyBesideARedial, step: StepNone, until: (*ruleInput).untilPlannedAndPaused,
 		why: "Somebody else has dialled. Made to dial anew, xl2tpd would keep to its next redial all the same, and call twice."},
 	{name: "xl2tpd dials from before the SA", holds: (*ruleInput).readyForXl2tpd, step: StepRedial,
 		why: "An attempt that began without the SA can't succeed any more."},
@@ -370,6 +370,15 @@ func (in *ruleInput) untilTried() time.Time { return in.s.tryingUntil }
 func (in *ruleInput) untilClosed() time.Time { return in.s.closingUntil }
 
 func (in *ruleInput) untilPlanned() time.Time { return in.s.redialPlannedUntil }
+
+// untilPlannedAndPaused returns when xl2tpd's planned redial is over, and the pause after the new SA.
+func (in *ruleInput) untilPlannedAndPaused() time.Time {
+	paused := in.p.doneAt.Add(pause(in.p.failed+1, in.jitter))
+	if planned := in.untilPlanned(); planned.After(paused) {
+		return planned
+	}
+	return paused
+}
 
 func (in *ruleInput) noWait() time.Time { return in.p.since }
 
