@@ -44,6 +44,7 @@ type simHost struct {
 	index  int       // of links, given last
 	id     uint16    // of control connections, given last
 	heard  time.Time // when the LNS's control messages came in last
+	barred time.Time // when the LNS last refused a tunnel
 	events []string
 	asked  []string // steps of recovery
 
@@ -491,7 +492,7 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 	if (r.Step == StepRenew || r.Step == StepHangUp) && r.Up && !r.Dead && h.askPeer(r) == ErrAlive {
 		return fails(ErrAlive)
 	}
-	if r.Step == StepRenew && !r.Up && !r.LastAttempt.IsZero() && h.kind.guarded && h.heard.After(r.LastAttempt) {
+	if r.Step == StepRenew && !r.Up && !r.LastAttempt.IsZero() && h.kind.guarded && (h.heard.After(r.LastAttempt) || !h.kind.plain && !h.barred.Before(r.LastAttempt)) {
 		return fails(ErrAnswers)
 	}
 	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.sentLately())) {
@@ -809,6 +810,7 @@ func (h *simHost) goOn(d *dialler) {
 // answered does what the LNS does with an attempt.
 func (h *simHost) answered(d *dialler) {
 	if d.refused && h.kind.bars { // the Hello guard opens no channel for the LNS's StopCCN
+		h.barred = h.now
 		h.tells(AttemptFailed{h.control(d), peerCloses})
 		h.down(d, nil)
 		return

@@ -211,6 +211,7 @@ type channelTable struct {
 	list     []*channel                     // each once
 	awaited  *lru[l2tp.Connection, awaited] // with PeerID 0
 	accepted *lru[attempt, time.Time]       // when the peer last accepted one
+	refused  *lru[attempt, time.Time]       // when the peer last refused one, through IPsec
 	lapsed   *lru[attempt, time.Time]       // when one, or its tunnel, ended for which nobody has hung up
 	callers  *lru[callerKey, caller]
 	sessions map[address][]KernelSession // of the kernel, by local address and each id
@@ -222,6 +223,7 @@ func newChannelTable(lost func(l2tp.Connection)) *channelTable {
 		byID:     map[uint16][]*channel{},
 		awaited:  newLRU(maxAwaited, 0, nil, func(t l2tp.Connection, _ awaited) { lost(t) }),
 		accepted: newLRU[attempt, time.Time](maxAwaited, 0, nil, nil),
+		refused:  newLRU[attempt, time.Time](maxAwaited, 0, nil, nil),
 		lapsed:   newLRU[attempt, time.Time](maxAwaited, 0, nil, nil),
 		callers: newLRU[callerKey, caller](maxHalfOpen, maxHalfOpenOfPeer,
 			func(k callerKey) netip.Addr { return k.peer.Addr() }, nil),
@@ -333,6 +335,7 @@ func (x *channelTable) expire(now time.Time) {
 	old := func(at time.Time) bool { return now.Sub(at) > openTTL }
 	x.awaited.expire(func(a awaited) bool { return old(a.at) })
 	x.accepted.expire(old)
+	x.refused.expire(old)
 	x.lapsed.expire(old)
 	x.callers.expire(func(c caller) bool { return old(c.at) })
 }

@@ -615,6 +615,45 @@ func TestLapsed(t *testing.T) {
 	}
 }
 
+// A refusal shows that the SA works if it came through IPsec. One in the clear may be forged, and does not hide a later one.
+func TestRefused(t *testing.T) {
+	refuses := explained(packet(true, l2tp.Message{Type: l2tp.TypeStopCCN, Tunnel: 7, Ns: 0, Nr: 1}), 2, "no")
+	for name, tc := range map[string]struct {
+		asks, unclear bool
+		from          []direction
+		want          bool
+	}{
+		"through IPsec":                  {asks: true, from: []direction{inboundSecured}, want: true},
+		"in the clear":                   {asks: true, from: []direction{inbound}},
+		"in the clear, and then through": {asks: true, from: []direction{inbound, inboundSecured}, want: true},
+		"xl2tpd has not asked":           {from: []direction{inboundSecured}},
+		"whose attempt is not known":     {asks: true, unclear: true, from: []direction{inboundSecured}},
+	} {
+		b := newFixture(t, t.TempDir())
+		g := &Guard{}
+		g.setSession(&session{Guard: g, h: b.handler})
+		if tc.asks {
+			b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+		}
+		b.table.awaited.all(func(c l2tp.Connection, a awaited) bool {
+			if tc.unclear {
+				a.owner = owner{ownership: ownerUnclear}
+			}
+			b.table.awaited.update(c, a)
+			return true
+		})
+		for _, from := range tc.from {
+			b.handle(refuses, from, b.now)
+		}
+		if got := g.Refused(watched, there.Addr(), b.now); got != tc.want {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
+		if g.Refused(watched, there.Addr(), b.now.Add(1)) || g.Refused(office, there.Addr(), b.now) {
+			t.Errorf("%s: refused later, or another xl2tpd", name)
+		}
+	}
+}
+
 // An xl2tpd that has ended leaves tunnels that are closed in its name, until the peer
 // acknowledges it. Its successor does not learn of it.
 func TestClosesForAnEndedDaemon(t *testing.T) {

@@ -154,7 +154,7 @@ func (op *opener) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 	case l2tp.TypeSCCRP:
 		return op.accepted(p, at, secured, now)
 	case l2tp.TypeStopCCN:
-		op.closer.refused(p, at.connection(p.Msg.Tunnel, 0), now)
+		op.closer.refused(p, at.connection(p.Msg.Tunnel, 0), secured, now)
 	}
 	if s, ok := op.table.session(at, p.Msg.Tunnel, false); ok {
 		return op.openSession(s, now)

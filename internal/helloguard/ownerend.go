@@ -73,9 +73,12 @@ func (cl *closer) sendStop(c *channel, now time.Time) {
 	c.stops.sent++
 }
 
-// refused notes that a peer refuses a tunnel. The message may be forged, so nothing else follows from it.
-func (cl *closer) refused(p *l2tp.Packet, t l2tp.Connection, now time.Time) {
+// refused notes that a peer refuses a tunnel. In the clear the message may be forged, so nothing else follows from it.
+func (cl *closer) refused(p *l2tp.Packet, t l2tp.Connection, secured bool, now time.Time) {
 	a, asked := cl.table.awaited.get(t)
+	if asked && secured && a.owner.ownership == ownerKnown {
+		cl.table.refused.put(attempt{a.owner.process, t.Peer.Addr()}, now)
+	}
 	if !asked || a.refused {
 		return
 	}

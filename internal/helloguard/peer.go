@@ -68,6 +68,13 @@ func (g *Guard) Answered(owner procfs.ID, peer netip.Addr, since time.Time) (is 
 	return is
 }
 
+// Refused reports whether a peer has refused an attempt of this xl2tpd since a time, with a StopCCN (RFC 2661 §6.4) that
+// came through IPsec: the SA works.
+func (g *Guard) Refused(owner procfs.ID, peer netip.Addr, since time.Time) (is bool) {
+	g.with(func(h *handler) { is = happened(h.table.refused, attempt{owner, peer}, since) })
+	return is
+}
+
 // Lapsed reports whether an attempt of this xl2tpd to get a tunnel to a peer has ended since a time, or the tunnel that came
 // of one, and nobody on this host has hung up. xl2tpd may have planned a redial then (xl2tpd.c, destroy_tunnel, and call.c,
 // destroy_call).

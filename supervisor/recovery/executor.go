@@ -62,6 +62,7 @@ type Guard interface {
 	EndHangUp(id helloguard.HangUp, taken bool)
 	Dialling(daemon procfs.ID, peer netip.Addr) (is, known bool)
 	Answered(daemon procfs.ID, peer netip.Addr, since time.Time) bool
+	Refused(daemon procfs.ID, peer netip.Addr, since time.Time) bool
 	Lapsed(daemon procfs.ID, peer netip.Addr, since time.Time) bool
 }
 
@@ -137,7 +138,7 @@ func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
 	if err := e.spareLiving(ctx, r); err != nil {
 		return err
 	}
-	if !r.Up && !r.LastAttempt.IsZero() && heard(e.guard.Channels(), r, r.LastAttempt) {
+	if !r.Up && !r.LastAttempt.IsZero() && e.answersAttempts(r) {
 		return supervisor.ErrAnswers
 	}
 	if r.SA != "" && (e.anyAnswers(ctx, r.Beside) || !r.Up && e.carriesAnother(ctx, r)) {
@@ -153,6 +154,11 @@ func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
 		}
 	}
 	return e.charon.Initiate(ctx, child, ike)
+}
+
+// answersAttempts reports whether the LNS has answered the latest attempt: with a tunnel, or by refusing one.
+func (e *Executor) answersAttempts(r supervisor.Recover) bool {
+	return heard(e.guard.Channels(), r, r.LastAttempt) || e.guard.Refused(r.To.Process, r.Peer, r.LastAttempt)
 }
 
 // connection finds strongSwan's connection for the LNS.

@@ -415,25 +415,33 @@ func TestSecure(t *testing.T) {
 func TestSAIsKeptIfTheLNSAnswers(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.1")
 	for name, tc := range map[string]struct {
-		heard, attempt time.Duration // ago; 0: never
-		up, elsewhere  bool
-		want           error
+		heard, refused, attempt time.Duration // ago; 0: never
+		up, elsewhere           bool
+		want                    error
 	}{
-		"answered":                  {10 * time.Second, 20 * time.Second, false, false, supervisor.ErrAnswers},
-		"answered right away":       {20*time.Second - time.Millisecond, 20 * time.Second, false, false, supervisor.ErrAnswers},
-		"heard before the attempt":  {30 * time.Second, 20 * time.Second, false, false, nil},
-		"there was no attempt":      {10 * time.Second, 0, false, false, nil},
-		"another address has":       {10 * time.Second, 20 * time.Second, false, true, nil},
-		"a link that is silent now": {90 * time.Second, 100 * time.Second, true, false, nil},
+		"answered":                   {heard: 10 * time.Second, attempt: 20 * time.Second, want: supervisor.ErrAnswers},
+		"answered right away":        {heard: 20*time.Second - time.Millisecond, attempt: 20 * time.Second, want: supervisor.ErrAnswers},
+		"heard before the attempt":   {heard: 30 * time.Second, attempt: 20 * time.Second},
+		"there was no attempt":       {heard: 10 * time.Second},
+		"another address has":        {heard: 10 * time.Second, attempt: 20 * time.Second, elsewhere: true},
+		"a link that is silent now":  {heard: 90 * time.Second, attempt: 100 * time.Second, up: true},
+		"refused":                    {refused: 10 * time.Second, attempt: 20 * time.Second, want: supervisor.ErrAnswers},
+		"refused before the attempt": {refused: 30 * time.Second, attempt: 20 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			c := helloguard.Channel{OwnedConnection: helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: officeIsOf.Process}, Heard: time.Now().Add(-tc.heard)}
+			c := helloguard.Channel{OwnedConnection: helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: netip.AddrPortFrom(peer, 1701)}, Owner: officeIsOf.Process}}
+			if tc.heard > 0 {
+				c.Heard = time.Now().Add(-tc.heard)
+			}
 			if tc.elsewhere {
 				c.Peer = netip.AddrPortFrom(peer.Next(), 1701)
 			}
 			guard := fakeGuard{
 				channels: func() []helloguard.Channel { return []helloguard.Channel{c} },
 				ask:      func(netip.Addr) bool { return true },
+			}
+			if tc.refused > 0 {
+				guard.refusedAt = time.Now().Add(-tc.refused)
 			}
 			charon := &fakeCharon{connections: func() ([]vici.Connection, error) {
 				return []vici.Connection{{Name: "tokyo", RemoteAddrs: []string{"192.0.2.1"}, Children: []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT"}}}}, nil

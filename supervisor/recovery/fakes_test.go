@@ -51,6 +51,7 @@ type fakeGuard struct {
 	dialling      func() (is, known bool)
 	lapsed        bool
 	answered      bool
+	refusedAt     time.Time
 	drops         func(what string) // "noted", "taken" or "taken back"
 	nothing       bool              // to drop
 }
@@ -60,6 +61,10 @@ func (g fakeGuard) Ask(w helloguard.Selector) bool                 { return g.as
 func (g fakeGuard) AckStops(w helloguard.Selector) bool            { return g.ackStops(w.Peer) }
 func (fakeGuard) NoteHangUp(helloguard.Selector) helloguard.HangUp { return 1 }
 func (g fakeGuard) Answered(procfs.ID, netip.Addr, time.Time) bool { return g.answered }
+
+func (g fakeGuard) Refused(_ procfs.ID, _ netip.Addr, since time.Time) bool {
+	return !g.refusedAt.Before(since)
+}
 
 func (g fakeGuard) NoteDrop(helloguard.Selector) helloguard.HangUp {
 	if g.nothing {
