@@ -88,15 +88,17 @@ func (d *dials) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time.Tim
 }
 
 // noteEarlyDial notes that somebody else dials a LAC, if xl2tpd would not have redialled it yet. xl2tpd keeps to that redial
-// all the same: a command to dial does not stop its timer (xl2tpd.c, control_handle_lac_connect and magic_lac_dial).
+// all the same: a command to dial does not stop its timer (xl2tpd.c, control_handle_lac_connect and magic_lac_dial). While the
+// LNS's name could not be looked up, nobody saw such commands: xl2tpd plans a redial after each lookup that fails.
 func (d *dials) noteEarlyDial(l *lac, now time.Time) {
 	s := d.topology.section(l)
 	if s == nil || !s.Redial {
 		return
 	}
-	planned := l.overAt.Add(s.RedialTimeout)
-	if now.Before(planned.Add(-timerDelay)) && planned.After(l.plannedUntil) {
-		l.plannedUntil = planned.Add(timerDelay)
+	for _, planned := range []time.Time{l.overAt.Add(s.RedialTimeout), l.unresolvedAt.Add(s.RedialTimeout)} {
+		if now.Before(planned.Add(-timerDelay)) && planned.After(l.plannedUntil) {
+			l.plannedUntil = planned.Add(timerDelay)
+		}
 	}
 }
 

@@ -72,6 +72,44 @@ func TestDialAfterAnEnd(t *testing.T) {
 	}
 }
 
+// While the LNS's name can't be looked up, nobody sees that somebody dials. xl2tpd plans a redial after that failed lookup, besides
+// the one that it had planned before (history 92028181).
+func TestDialAfterALookup(t *testing.T) {
+	const redial = 30 * time.Second
+	for name, tc := range map[string]struct {
+		conf  string
+		fails bool
+		after time.Duration // the name can be looked up again, xl2tpd dials
+		want  time.Duration // 0: no other redial is waited for
+	}{
+		"soon":                   {redials, true, 5 * time.Second, redial},
+		"after a redial timeout": {redials, true, redial, 0},
+		"it never failed":        {redials, false, 5 * time.Second, 0},
+		"xl2tpd does not redial": {oneLAC, true, 5 * time.Second, 0},
+	} {
+		n := established(t, tc.conf, full)
+		n.step(TaskWorks{Task: TaskGuard})
+		lookup := func(fails bool) {
+			s := n.xl2tpd(tc.conf)
+			s.Home().Conf.Sections[0].Unresolved = fails
+			n.step(s)
+		}
+		n.links()
+		n.after(time.Minute)
+		lookup(tc.fails)
+		n.after(time.Minute)
+		lookup(false)
+		found := n.now
+		n.now = found.Add(tc.after)
+		n.step(Dials{Peer: closer.Peer.Addr()})
+		for _, l := range n.core.lacs.byKey {
+			if want := found.Add(tc.want + timerDelay); tc.want == 0 && !l.plannedUntil.IsZero() || tc.want > 0 && !l.plannedUntil.Equal(want) {
+				t.Errorf("%s: planned until %v after the lookup, want %v", name, l.plannedUntil.Sub(found), tc.want)
+			}
+		}
+	}
+}
+
 // The peer has refused the last call, and somebody dials before xl2tpd redials, while recovery makes a new SA. That attempt
 // is from before the SA, and can't succeed any more. It is not made anew before xl2tpd's redial, or that would be a second
 // call (history 90890598).

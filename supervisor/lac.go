@@ -48,6 +48,8 @@ type lacDials struct {
 	calledAt         time.Time  // when xl2tpd last asked for a call in a tunnel that may be its
 	hidden           bool       // xl2tpd may be dialling it, and nobody would see that
 	hiddenAt         time.Time  // when hidden was last true; zero: never
+	unresolved       bool       // its LNS's name can't be looked up
+	unresolvedAt     time.Time  // when unresolved was last true; zero: never
 	lookedUpFor      time.Time  // the redialDue before which the LNS's name was last looked up
 	notDiallingSince time.Time  // since when xl2tpd is known not to dial it; zero: it may
 	dialledLNS       netip.Addr // the address that xl2tpd last dialled; invalid: nobody has seen it

@@ -422,10 +422,11 @@ func (h *simHost) tellable() bool {
 	return h.kind.guarded && (h.kind.kernel || !h.kind.named || h.resolved)
 }
 
-// sees reports whether somebody sees that xl2tpd dials a LAC: another one that it may redial would be taken for it.
+// sees reports whether somebody sees that xl2tpd dials a LAC: another one that it may redial would be taken for it. With the
+// same pppoptfile a link shows not which of them is up.
 func (h *simHost) sees(d *dialler) bool {
 	return h.kind.guarded && !(h.kind.named && h.deafDNS) && !slices.ContainsFunc(h.lacs, func(o *dialler) bool {
-		return o != d && o.index == 0 && (o.active || o.auto)
+		return o != d && (o.index == 0 || h.kind.optFile) && (o.active || o.auto)
 	})
 }
 

@@ -188,23 +188,34 @@ func TestProgressWithWrongPassword(t *testing.T) {
 	}
 }
 
-// Somebody has dialled besides xl2tpd's redials, and each attempt is refused. While VICI is silent an SA is known for 10 s only.
+// Somebody has dialled besides xl2tpd's redials, and each attempt is refused: charon is asked again, but not more often than
+// any other step is taken.
 func TestProgressBesideARedial(t *testing.T) {
-	var now, securedAt time.Duration
-	steps, at := play(&progress{}, time.Hour, func(t time.Duration) situation {
-		now = t
-		return situation{
-			goal: goalFull, daemon: true, hasSA: securedAt > 0 && t-securedAt < unlistedTime, redialsFor: 24 * time.Hour, redialPause: 30 * time.Second,
-			redialPlannedUntil: origin0.Add(t.Truncate(30*time.Second) + 30*time.Second),
+	for name, tc := range map[string]struct {
+		listed time.Duration // for how long a new SA is known
+		in     situation
+	}{
+		"VICI is silent":        {unlistedTime, situation{}},                // history 91306430
+		"the SA has to stay":    {24 * time.Hour, situation{saInUse: true}}, // history 92071486
+		"the SA may be renewed": {24 * time.Hour, situation{}},
+	} {
+		var now, made time.Duration
+		steps, at := play(&progress{}, time.Hour, func(t time.Duration) situation {
+			now = t
+			s := tc.in
+			s.goal, s.daemon, s.redialsFor, s.redialPause = goalFull, true, 24*time.Hour, 30*time.Second
+			s.hasSA = made > 0 && t-made < tc.listed
+			s.redialPlannedUntil = origin0.Add(t.Truncate(30*time.Second) + 30*time.Second)
+			return s
+		}, func(s Step) error {
+			if s == StepSecure || s == StepRenew {
+				made = now
+			}
+			return nil
+		})
+		if n := len(steps); n < 10 || n > mostAttempts || slices.Contains(steps, StepRedial) || slices.Contains(steps, StepDial) {
+			t.Errorf("%s: got %d steps, want 10 to %d, and no dial: %v at %v", name, n, mostAttempts, steps, at)
 		}
-	}, func(s Step) error {
-		if s == StepSecure {
-			securedAt = now
-		}
-		return nil
-	})
-	if n := len(steps); n < 10 || n > mostAttempts || slices.ContainsFunc(steps, func(s Step) bool { return s != StepSecure }) {
-		t.Errorf("got %d steps, want 10 to %d requests for an SA: %v at %v", n, mostAttempts, steps, at)
 	}
 }
 

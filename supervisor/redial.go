@@ -12,15 +12,19 @@ import (
 // noteHidden notes whether xl2tpd may be dialling a LAC while nobody would see that. That is so while it has a link or
 // call, and while the LNS's name can't be looked up.
 func (l *lac) noteHidden(c *candidates, s *xl2tpd.Section, now time.Time) {
-	hidden := c.any() || len(s.LNSIPs) == 0 || s.Unresolved
+	unresolved := len(s.LNSIPs) == 0 || s.Unresolved
+	if unresolved || l.unresolved {
+		l.unresolvedAt = now
+	}
+	hidden := c.any() || unresolved
 	if hidden || l.hidden {
 		l.hiddenAt = now
 		if !l.notDiallingSince.IsZero() {
 			l.notDiallingSince = now
 		}
 	}
-	l.hidden = hidden
-	if len(s.LNSIPs) == 0 || s.Unresolved || l.newLinks(c) {
+	l.hidden, l.unresolved = hidden, unresolved
+	if unresolved || l.newLinks(c) {
 		l.downAt = time.Time{}
 	}
 }

@@ -74,8 +74,11 @@ var rules = []rule{
 	{name: "xl2tpd redials one of several", holds: (*ruleInput).readyForOneOfSeveral, step: StepNone,
 		until: (*ruleInput).afterXl2tpdsAttempt, notes: (*progress).countAsDial,
 		why: "LACs with one LNS can't be told apart while xl2tpd dials, so its own attempt has its time."},
-	{name: "xl2tpd dials, and may redial besides", holds: (*ruleInput).readyBesideARedial, step: StepNone, until: (*ruleInput).untilPlannedAndPaused,
+	{name: "xl2tpd dials, and may redial besides", holds: (*ruleInput).readyBesideARedial, step: StepNone, until: (*ruleInput).untilPlannedOnce,
 		why: "Somebody else has dialled. Made to dial anew, xl2tpd would keep to its next redial all the same, and call twice."},
+	{name: "xl2tpd redials twice in each redial timeout", holds: (*ruleInput).readyBesideRedials, step: StepNone,
+		until: (*ruleInput).afterXl2tpdsAttempt, notes: (*progress).countAsRedial,
+		why: "The same, and it does not end. xl2tpd's attempts over the new SA have their time, as after a dial anew."},
 	{name: "xl2tpd dials from before the SA", holds: (*ruleInput).readyForXl2tpd, step: StepRedial,
 		why: "An attempt that began without the SA can't succeed any more."},
 	{name: "xl2tpd has redialled without success", holds: (*ruleInput).xl2tpdRedialsAndRenewable, step: StepRenew,
@@ -313,7 +316,12 @@ func (in *ruleInput) readyToDial() bool { return in.p.readyToDial(in.s) }
 
 func (in *ruleInput) readyForXl2tpd() bool { return in.xl2tpdRedials() && in.readyToDial() }
 
-func (in *ruleInput) readyBesideARedial() bool { return in.readyForXl2tpd() && in.redialPlanned() }
+func (in *ruleInput) readyBesideRedials() bool { return in.readyForXl2tpd() && in.redialPlanned() }
+
+// readyBesideARedial is readyBesideRedials until the first redial after the SA was made.
+func (in *ruleInput) readyBesideARedial() bool {
+	return in.readyBesideRedials() && in.now.Before(in.untilPlannedOnce())
+}
 
 func (in *ruleInput) readyForOneOfSeveral() bool { return in.readyForXl2tpd() && in.s.sharesLNS }
 
@@ -371,11 +379,12 @@ func (in *ruleInput) untilClosed() time.Time { return in.s.closingUntil }
 
 func (in *ruleInput) untilPlanned() time.Time { return in.s.redialPlannedUntil }
 
-// untilPlannedAndPaused returns when xl2tpd's planned redial is over, and the pause after the new SA.
-func (in *ruleInput) untilPlannedAndPaused() time.Time {
+// untilPlannedOnce returns when xl2tpd has redialled once since the SA was made, and the pause after that step is over.
+func (in *ruleInput) untilPlannedOnce() time.Time {
 	paused := in.p.doneAt.Add(pause(in.p.failed+1, in.jitter))
-	if planned := in.untilPlanned(); planned.After(paused) {
-		return planned
+	redialled := earlier(in.s.redialPlannedUntil, in.p.doneAt.Add(in.s.redialPause+timerDelay))
+	if redialled.After(paused) {
+		return redialled
 	}
 	return paused
 }
@@ -394,6 +403,9 @@ func (in *ruleInput) afterFirstRedial() time.Time {
 
 // countAsDial makes xl2tpd's own next attempt count as the latest dial.
 func (p *progress) countAsDial() { p.last = StepDial }
+
+// countAsRedial does the same as if recovery had made xl2tpd dial anew.
+func (p *progress) countAsRedial() { p.last = StepRedial }
 
 // awaitCall makes the next step due at the end of the call.
 func (p *progress) awaitCall() { p.awaits = endOfCall }

@@ -49,7 +49,10 @@ func TestEachRule(t *testing.T) {
 		{"dialled without answer, and the SA has to stay", func(l *progress, s *situation) { l.last, l.dials, s.saInUse = StepDial, 4, true }},
 		{"xl2tpd redials one of several", func(l *progress, s *situation) { l.last, s.redialsFor, s.sharesLNS = StepSecure, hour, true }},
 		{"xl2tpd dials, and may redial besides", func(l *progress, s *situation) {
-			l.last, s.redialsFor, s.redialPlannedUntil = StepSecure, hour, origin0.Add(time.Second)
+			l.last, l.doneAt, s.redialsFor, s.redialPlannedUntil = StepSecure, origin0, hour, origin0.Add(time.Second)
+		}},
+		{"xl2tpd redials twice in each redial timeout", func(l *progress, s *situation) {
+			l.last, l.doneAt, s.redialsFor, s.redialPlannedUntil = StepSecure, origin0.Add(-time.Minute), hour, origin0.Add(time.Second)
 		}},
 		{"xl2tpd dials from before the SA", func(l *progress, s *situation) { l.last, s.redialsFor = StepSecure, hour }},
 		{"xl2tpd has redialled without success", func(l *progress, s *situation) { s.redialsFor = hour }},
