@@ -14,8 +14,9 @@ import (
 // outgoing are the rules for control messages that a program of root sends: an xl2tpd on its
 // port, or any on port 1701.
 func (r *rules) outgoing(ports []uint16) [][]expr.Any {
-	all := slices.Concat(r.noteSender(),
-		[][]expr.Any{request(), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0)})
+	all := slices.Concat(r.noteSender(), [][]expr.Any{
+		withoutSA(l2tp.TypeSCCRQ), withoutSA(l2tp.TypeStopCCN), loopback(expr.MetaKeyOIF), r.queued(r.failClosed, nil, securedQueue, 0),
+	})
 	return append(all, ofPorts(ports, &expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass})...)
 }
 
@@ -59,13 +60,13 @@ func (r *rules) checked() []expr.Any {
 	)
 }
 
-// request: meta oif lo @th,192,32 1 queue num securedQueue bypass. It queues the SCCRQs
-// for which there is no SA yet: the kernel drops them after this hook, and until then their
-// device is lo (net/ipv4/route.c, ipv4_blackhole_route).
-func request() []expr.Any {
+// withoutSA: meta oif lo @th,192,32 TYPE queue num securedQueue bypass. It queues messages of a type for which there is no
+// SA: the kernel drops them after this hook, and until then their device is lo (net/ipv4/route.c, ipv4_blackhole_route). So
+// the guard sees that xl2tpd dials, or has hung up.
+func withoutSA(t l2tp.MessageType) []expr.Any {
 	return append(onLoopback(expr.MetaKeyOIF),
 		payload(header, messageType, 4, 1),
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, byte(l2tp.TypeSCCRQ)}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, byte(t)}},
 		&expr.Queue{Num: securedQueue, Flag: expr.QueueFlagBypass},
 	)
 }
