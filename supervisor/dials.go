@@ -3,7 +3,6 @@ package supervisor
 import (
 	"log/slog"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -34,7 +33,7 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 	if len(lacs) != 1 {
 		d.dialsHungUp(lacs)
 		for _, l := range lacs {
-			d.perhapsDialled(l, lacs, lns, now)
+			d.perhapsDialled(l, lacs, ev, now)
 		}
 		return
 	}
@@ -46,7 +45,7 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 	if foreign {
 		d.noteEarlyDial(l, now)
 	}
-	l.noteAttempt(lns, now)
+	l.noteAttempt(ev, now)
 	if l.mayBeHungUp() && !l.progress.commands() {
 		d.dialledAgain(l, now)
 	}
@@ -55,9 +54,9 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 // takeOwnDial reports whether the dial that was seen is the one that recovery has just asked for.
 func takeOwnDial(lacs []*lac, now time.Time) bool {
 	for _, l := range lacs {
-		own := l.progress.busy == StepDial || l.progress.busy == StepRedial || now.Sub(l.dialledAt) < attemptTime
-		if own && l.awaitsDial {
-			l.awaitsDial = false
+		under := l.progress.busy == StepDial || l.progress.busy == StepRedial
+		if !l.ownDialAt.IsZero() && (under || now.Sub(l.ownDialAt) < attemptTime) {
+			l.ownDialAt = time.Time{}
 			return true
 		}
 	}
@@ -65,7 +64,7 @@ func takeOwnDial(lacs []*lac, now time.Time) bool {
 }
 
 // perhapsDialled notes that xl2tpd dials one of these LACs, perhaps this one.
-func (d *dials) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time.Time) {
+func (d *dials) perhapsDialled(l *lac, lacs []*lac, ev Dials, now time.Time) {
 	switch {
 	case l.takeAutodial(now):
 		d.dialledAgain(l, now)
@@ -73,7 +72,7 @@ func (d *dials) perhapsDialled(l *lac, lacs []*lac, lns netip.Addr, now time.Tim
 	case d.candidates(l).up():
 		return
 	case d.alone(l, lacs, now):
-		d.noteDialOf(l, lns, now)
+		d.noteDialOf(l, ev, now)
 		if !l.mayBeHungUp() {
 			l.had = hadOne // the links of all others are their own, so it is this one that somebody wants
 		}
@@ -118,18 +117,21 @@ func (d *dials) takeEnding(e Ending, now time.Time) {
 	}
 }
 
-// noteAttempt notes that xl2tpd dials this LAC.
-func (l *lac) noteAttempt(lns netip.Addr, now time.Time) {
-	l.attemptAt, l.notDiallingSince, l.dialledLNS = now, time.Time{}, lns
+// noteAttempt notes that xl2tpd dials this LAC. An attempt lasts no longer because its request is sent again.
+func (l *lac) noteAttempt(ev Dials, now time.Time) {
+	if !ev.Again || l.attemptAt.IsZero() {
+		l.attemptAt = now
+	}
+	l.notDiallingSince, l.dialledLNS = time.Time{}, ev.Peer
 	if l.lastEnd != nil {
 		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
 	}
 }
 
 // noteDialOf notes that xl2tpd dials this one of several LACs. While it redials, its attempts are left alone anyway.
-func (d *dials) noteDialOf(l *lac, lns netip.Addr, now time.Time) {
+func (d *dials) noteDialOf(l *lac, ev Dials, now time.Time) {
 	if s := d.topology.section(l); s != nil && !s.Redial {
-		l.noteAttempt(lns, now)
+		l.noteAttempt(ev, now)
 	} else if l.lastEnd != nil {
 		l.lastEnd.CallOnly = false
 	}

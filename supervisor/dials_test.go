@@ -196,7 +196,7 @@ func TestDialAfterAClosedCall(t *testing.T) {
 		}
 		n.lac("home").progress.busy = StepDial
 		n.core.lacs.agenda.slotsTaken++
-		n.lac("home").awaitsDial = true
+		n.lac("home").ownDialAt = n.now
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		if got := n.lac("home").lastEnd.CallOnly; got == other {
 			t.Errorf("%s: the tunnel stands: %v", name, got)

@@ -110,6 +110,75 @@ func TestDialAfterALookup(t *testing.T) {
 	}
 }
 
+// Recovery's own dial is seen before or after its step is done, once. If the step has made no dial, the next one is somebody
+// else's, and xl2tpd's redial comes besides.
+func TestOwnDialIsSeenOnce(t *testing.T) {
+	for name, tc := range map[string]struct {
+		step   Step
+		before int // dials, in the step
+		err    error
+		after  int
+		want   bool // somebody else has dialled
+	}{
+		"dialled, and seen in the step":         {StepDial, 1, nil, 0, false},
+		"dialled, and seen after it":            {StepDial, 0, nil, 1, false},
+		"dialled twice":                         {StepDial, 1, nil, 1, true},
+		"the command got lost":                  {StepDial, 0, lost, 1, true},
+		"dialled anew, and seen in the step":    {StepRedial, 1, nil, 0, false},
+		"dialled anew, and seen after it":       {StepRedial, 0, nil, 1, false},
+		"dialled anew twice":                    {StepRedial, 0, nil, 2, true},
+		"xl2tpd was waiting for its redial":     {StepRedial, 0, ErrRedialsLater, 1, true},
+		"the LNS had answered":                  {StepRedial, 0, ErrAnswered, 1, true},
+		"xl2tpd has hung up, and was not asked": {StepRedial, 0, ErrHungUp, 1, true},
+	} {
+		n := established(t, redials, full)
+		n.step(TaskWorks{Task: TaskGuard})
+		n.after(time.Minute)
+		n.ends(7, peerCloses)
+		n.links()
+		l := n.lac("office")
+		l.dialledAt = n.now // an earlier step's
+		l.progress.busy, l.ownDialAt = tc.step, n.now
+		n.core.lacs.agenda.slotsTaken++
+		dials := func(times int) {
+			for range times {
+				n.now = n.now.Add(time.Second)
+				n.step(Dials{Peer: closer.Peer.Addr()})
+			}
+		}
+		dials(tc.before)
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: tc.step, Err: tc.err})
+		ended := l.overAt
+		dials(tc.after)
+		if got := l.plannedUntil.Equal(ended.Add(30*time.Second + timerDelay)); got != tc.want {
+			t.Errorf("%s: got a redial besides: %v, want %v (until %v)", name, got, tc.want, l.plannedUntil.Sub(ended))
+		}
+	}
+}
+
+// xl2tpd sends its request again, which makes the attempt no longer.
+func TestCopiesOfARequest(t *testing.T) {
+	n := established(t, redials, full)
+	n.step(TaskWorks{Task: TaskGuard})
+	n.after(time.Minute)
+	n.ends(7, peerCloses)
+	n.links()
+	began := n.now
+	n.step(Dials{Peer: closer.Peer.Addr()})
+	for _, at := range []time.Duration{time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second} {
+		n.now = began.Add(at)
+		n.step(Dials{Peer: closer.Peer.Addr(), Again: true})
+		if got := n.lac("office").attemptAt; !got.Equal(began) {
+			t.Errorf("after %v: got an attempt since %v, want since its first request", at, got.Sub(began))
+		}
+	}
+	n.lac("office").attemptAt = time.Time{} // as if recovery had found that xl2tpd does not dial
+	n.step(Dials{Peer: closer.Peer.Addr(), Again: true})
+	if got := n.lac("office").attemptAt; !got.Equal(n.now) {
+		t.Errorf("got an attempt since %v, want since now", got)
+	}
+}
+
 // The peer has refused the last call, and somebody dials before xl2tpd redials, while recovery makes a new SA. That attempt
 // is from before the SA, and can't succeed any more. It is not made anew before xl2tpd's redial, or that would be a second
 // call (history 90890598).

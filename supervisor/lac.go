@@ -38,7 +38,7 @@ type lac struct {
 // lacDials is what is known of the dials of a LAC, those of recovery and those of xl2tpd.
 type lacDials struct {
 	dialledAt        time.Time  // when recovery last made xl2tpd dial it
-	awaitsDial       bool       // and nobody has seen that dial yet
+	ownDialAt        time.Time  // since when xl2tpd may dial because recovery made it; zero: that dial was seen, or there is none
 	dialBegan        time.Time  // when recovery last began to
 	askedAt          time.Time  // when its xl2tpd was last seen to ask anybody for a tunnel or a call
 	ignoredAt        time.Time  // when recovery last hung it up because xl2tpd had ignored a dial

@@ -423,16 +423,16 @@ func TestCertainlyDown(t *testing.T) {
 		"its LNS is dialled":  {func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) }, false},
 		"some LNS is dialled": {func(n *fixture) { n.step(Dials{Peer: addr("192.0.2.9")}) }, false},
 		"recovery dials another": {func(n *fixture) {
-			n.lac("home").dialledAt, n.lac("home").awaitsDial = n.now, true
+			n.lac("home").dialledAt, n.lac("home").ownDialAt = n.now, n.now
 			n.step(Dials{Peer: closer.Peer.Addr()})
 		}, true},
 		"recovery dials another, and xl2tpd asks again": {func(n *fixture) {
-			n.lac("home").dialledAt, n.lac("home").awaitsDial = n.now, true
+			n.lac("home").dialledAt, n.lac("home").ownDialAt = n.now, n.now
 			n.step(Dials{Peer: closer.Peer.Addr()})
 			n.step(Dials{Peer: closer.Peer.Addr(), Again: true})
 		}, true},
 		"recovery dials another, and somebody it": {func(n *fixture) {
-			n.lac("home").dialledAt, n.lac("home").awaitsDial = n.now, true
+			n.lac("home").dialledAt, n.lac("home").ownDialAt = n.now, n.now
 			n.step(Dials{Peer: closer.Peer.Addr()})
 			n.step(Dials{Peer: closer.Peer.Addr()})
 		}, false},

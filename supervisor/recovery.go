@@ -83,9 +83,9 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	}
 	switch step {
 	case StepDial:
-		l.dialBegan, l.awaitsDial = now, true
+		l.dialBegan, l.ownDialAt = now, now
 	case StepRedial:
-		l.awaitsDial = true
+		l.ownDialAt = now
 	case StepHangUp:
 		l.beginHangUp(s, c, is, now)
 	}

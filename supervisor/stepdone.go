@@ -52,6 +52,11 @@ func (ls *lacTable) stepDone(l *lac, step Step, err error, now time.Time) {
 	hungUp := step == StepHangUp && (err == nil || errors.Is(err, ErrHungUp))
 	ls.hangUps.resolveEnds(l, hungUp, errors.Is(err, ErrAlive))
 	l.progress.stepDone(err, is, ls.jitter(), now)
+	if (step == StepDial || step == StepRedial) && !l.ownDialAt.IsZero() {
+		if l.ownDialAt = now; err != nil { // xl2tpd was not made to dial
+			l.ownDialAt = time.Time{}
+		}
+	}
 	switch step {
 	case StepDial:
 		l.downAt, l.missingAt = time.Time{}, time.Time{}
