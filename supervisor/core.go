@@ -48,10 +48,9 @@ func (core *Core) Step(ev Event, now time.Time) []Action {
 		core.lacs.markAll()
 	}
 	core.start(now)
-	core.lacs.takeNews(core.tunnels.takeNews(), now)
-	core.lacs.evaluateLACs(now)
 	core.tunnels.checkDue(now)
 	core.lacs.takeNews(core.tunnels.takeNews(), now)
+	core.lacs.evaluateLACs(now)
 	return core.out.take()
 }
 

@@ -96,6 +96,9 @@ func (f *fixture) step(ev Event) {
 			f.actions = append(f.actions, a)
 		}
 	}
+	if left := f.core.lacs.agenda.marked; len(left) > 0 {
+		f.t.Errorf("%T leaves %d marked LACs that are evaluated only with the next event", ev, len(left))
+	}
 }
 
 // restarted replaces the core by a new one. The new core gets the saved state, and sees the host as it is now.
