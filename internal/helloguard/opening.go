@@ -98,13 +98,13 @@ func (op *opener) request(p *l2tp.Packet, at path, now time.Time) {
 		op.closer.forgetReasons(at.peer.Addr())
 	}
 	op.flight.opens = a.recorder
-	reported := !opens && (a.dialed || a.owner.ownership == ownerUnclear)
-	a.at, a.dialed = now, op.owners.runs(a.owner)
+	reported := !opens && (a.dialReported || a.owner.ownership == ownerUnclear)
+	a.at, a.dialReported = now, op.owners.runs(a.owner)
 	op.table.awaited.put(t, a)
 	if opens {
 		op.exec.listen(t, true, now)
 	}
-	if a.dialed || a.owner.ownership == ownerUnclear {
+	if a.dialReported || a.owner.ownership == ownerUnclear {
 		op.dials(a.owner.process, at.peer.Addr(), reported)
 	}
 }
@@ -184,7 +184,7 @@ func (op *opener) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	if a.owner.ownership == ownerKnown {
 		op.table.accepted.put(attempt{a.owner.process, t.Peer.Addr()}, now)
 	}
-	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, dialled: true,
+	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, dialled: true, dialReported: a.dialReported,
 		peerSide: peerSide{secured: secured, vendor: clip(l2tp.ParseAttributes(p.Payload()).Vendor)}, listening: true, recorder: a.recorder}, now)
 	if c == nil {
 		op.exec.stopListening(t)
@@ -208,7 +208,7 @@ func (op *opener) distrust(p *l2tp.Packet, now time.Time) {
 		return
 	}
 	t := at.connection(p.Msg.Tunnel, 0)
-	op.table.awaited.put(t, awaited{owner: c.owner, at: now, dialed: true, recorder: c.recorder})
+	op.table.awaited.put(t, awaited{owner: c.owner, at: now, dialReported: c.dialReported, recorder: c.recorder})
 	op.exec.drop(c)
 	op.exec.listen(t, true, now)
 }
