@@ -109,7 +109,7 @@ func (op *opener) takeSession(s KernelSession, now time.Time) {
 		if out.owner.ownership != ownerUnclear || s.Xl2tpd == 0 {
 			return
 		}
-		if o := op.owners.factsOf(s.Local.Port(), now).session(s); o.ownership == ownerKnown {
+		if o := op.owners.factsOf(s.Local.Port(), now).whoOpened(s); o.ownership == ownerKnown {
 			out.owner = o
 			op.exec.save(out)
 		}
