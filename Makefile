@@ -5,7 +5,7 @@
 # make release    what is published, in .cache/release: packages for ARCHES, their source, an SBOM and SHA256SUMS
 # make test       every test, and every scenario of the lab without a command of its own (DEBIANS="bullseye bookworm trixie")
 # make unit       those that need no virtual machine
-# make lint       the shell scripts, and how much the units lock in
+# make lint       the shell scripts, and how strictly systemd confines the services
 # make test-architectures   the unit tests on the other architectures that packages are built for, with QEMU's help
 # make captures   what trace and report write for Wireshark, with a real tshark
 # make monitoring the alert rules and the dashboard, with a real Prometheus

@@ -171,8 +171,9 @@ func (ts *tunnelTable) takeSign(t *tunnel, s sign, after, by time.Time, stretch 
 	ts.armInterval(t, after, by, stretch)
 }
 
-// takeSilence decides whether lost echoes make a tunnel silent, and reports whether they have just done so. A link that
-// shows signs of life, and has never answered an echo request, is not silent: many routers drop echo requests.
+// takeSilence decides when a tunnel is silent: after `failures` lost echo requests in a row. It reports whether the tunnel
+// has just become so. A link that shows signs of life, and has never answered an echo request, is not silent: many routers
+// drop echo requests.
 func (ts *tunnelTable) takeSilence(t *tunnel, err error, now time.Time) bool {
 	if t.state == Silent || t.lostInARow < t.settings.Failures || !t.replied && !t.evidence.Last().IsZero() {
 		return false

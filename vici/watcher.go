@@ -112,14 +112,14 @@ func (w *Watcher) watch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		burst := max(burst, min(cooldownFactor*time.Since(began), maxCooldown))
+		pause := max(burst, min(cooldownFactor*time.Since(began), maxCooldown))
 		snap := Snapshot{SAs: sas}
 		w.Deliver(snap)
 		stable := snap.stable()
 		if stable {
 			wait = resync
 		}
-		hinted, err := next(ctx, wait, burst, hints)
+		hinted, err := next(ctx, wait, pause, hints)
 		if err != nil {
 			return err
 		}
@@ -129,8 +129,8 @@ func (w *Watcher) watch(ctx context.Context) error {
 	}
 }
 
-// next returns when it is time to list again: burst after a hint, or after wait.
-func next(ctx context.Context, wait, burst time.Duration, hints <-chan govici.Event) (hinted bool, err error) {
+// next returns when it is time to list again: pause after a hint, or after wait.
+func next(ctx context.Context, wait, pause time.Duration, hints <-chan govici.Event) (hinted bool, err error) {
 	select {
 	case <-ctx.Done():
 		return false, ctx.Err()
@@ -144,7 +144,7 @@ func next(ctx context.Context, wait, burst time.Duration, hints <-chan govici.Ev
 	select {
 	case <-ctx.Done():
 		return false, ctx.Err()
-	case <-time.After(burst):
+	case <-time.After(pause):
 	}
 	select {
 	case _, open := <-hints:

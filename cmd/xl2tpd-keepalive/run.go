@@ -75,7 +75,7 @@ func runService(o options, stderr io.Writer) int {
 	for _, t := range s.tasks() {
 		wg.Go(func() { runner.Run(ctx, t) })
 	}
-	wg.Go(func() { s.reloadOn(ctx, hangups) })
+	wg.Go(func() { s.followSignals(ctx, hangups) })
 	s.loop.Run(ctx) // ends with ctx alone
 	log.Info("xl2tpd-keepalive ends; tunnels stay, but those that the Hello guard holds close within 91 s unless it returns")
 	return exitOK

@@ -148,8 +148,8 @@ func (s *service) sawLinks(all ppp.Snapshot) {
 
 func (s *service) sawSAs(all vici.Snapshot) { s.loop.Post(all) }
 
-// reloadOn reads the files again on each SIGHUP, and notifies systemd when ctx ends.
-func (s *service) reloadOn(ctx context.Context, hangups <-chan os.Signal) {
+// followSignals reads the files again on each SIGHUP, and says STOPPING=1 to systemd when SIGTERM or SIGINT ends ctx.
+func (s *service) followSignals(ctx context.Context, hangups <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -113,6 +113,8 @@ type channel struct {
 	inKernel   bool       // the kernel has had a session of it
 	metBy      metBy
 	dialled    bool // xl2tpd has asked for the tunnel, and the guard has seen that
+
+	dialReported bool // Guard.Dials was called for that
 	peerSide
 	ending
 
@@ -164,10 +166,10 @@ func (c *channel) stands() bool { return c.up() && c.rounds <= silentRounds }
 
 // awaited is an SCCRQ of xl2tpd that has no answer yet.
 type awaited struct {
-	owner   owner
-	at      time.Time // of its latest copy
-	dialed  bool      // Guard.Dials was called
-	refused bool      // the peer has answered with a StopCCN
+	owner        owner
+	at           time.Time // of its latest copy
+	dialReported bool      // Guard.Dials was called
+	refused      bool      // the peer has answered with a StopCCN
 
 	recorder *controltrace.Recorder
 }

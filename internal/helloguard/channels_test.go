@@ -170,9 +170,9 @@ func TestFind(t *testing.T) {
 			}
 			var got l2tp.Connection
 			b.now = b.now.Add(s.pause)
-			find := b.opener.sender
+			find := b.opener.channelOfOutgoing
 			if s.in {
-				find = func(p *l2tp.Packet, now time.Time) *channel { return b.opener.receiver(p, false, now) }
+				find = func(p *l2tp.Packet, now time.Time) *channel { return b.opener.channelOfIncoming(p, false, now) }
 			}
 			if c := find(&p, b.now); c != nil {
 				got = c.translator.Connection()

@@ -203,7 +203,7 @@ func TestFailedAttemptIsReported(t *testing.T) {
 		b.links.Wanted = !tc.unwanted
 		b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
 		b.table.awaited.all(func(c l2tp.Connection, a awaited) bool {
-			a.owner, a.dialed = tc.owner, tc.owner == known
+			a.owner, a.dialReported = tc.owner, tc.owner == known
 			b.table.awaited.update(c, a)
 			return true
 		})

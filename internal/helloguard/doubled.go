@@ -15,6 +15,7 @@ import (
 
 // doubled finds out whether an xl2tpd gives the id of one of its living tunnels to another tunnel. If so, it has xl2tpd close
 // the new one. drop says that its peer must not learn of it: a caller that gets no answer asks again, and is given another id.
+// A StopCCN is not dropped: with it xl2tpd itself closes the new tunnel, and its peer may learn that.
 func (op *opener) doubled(p *l2tp.Packet, now time.Time) (drop bool) {
 	at := path{p.Src, p.Dst}
 	if p.Msg.ZLB() {
@@ -31,7 +32,7 @@ func (op *opener) doubled(p *l2tp.Packet, now time.Time) (drop bool) {
 		if !c.stands() || t.Peer == p.Dst && t.PeerID == p.Msg.Tunnel {
 			continue
 		}
-		if o := op.owners.of(at, true, now); o.ownership != ownerKnown || !c.owner.is(o.process) {
+		if o := op.owners.ownerOf(at, true, now); o.ownership != ownerKnown || !c.owner.is(o.process) {
 			continue
 		}
 		if p.Msg.Type != l2tp.TypeStopCCN {

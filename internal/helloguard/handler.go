@@ -62,10 +62,10 @@ func (h *handler) listening() []l2tp.Connection {
 	return all
 }
 
-func (h *handler) tunnels(like func(*channel) bool) []l2tp.Connection {
+func (h *handler) tunnels(keep func(*channel) bool) []l2tp.Connection {
 	var all []l2tp.Connection
 	for _, c := range h.table.list {
-		if like(c) {
+		if keep(c) {
 			all = append(all, c.translator.Connection())
 		}
 	}
@@ -152,9 +152,9 @@ func (h *handler) handle(p *l2tp.Packet, from direction, now time.Time) outcome 
 // channelOf looks up or opens the channel of a packet; nil: the packet passes.
 func (h *handler) channelOf(p *l2tp.Packet, from direction, now time.Time) *channel {
 	if from != outbound {
-		return h.opener.receiver(p, from == inboundSecured, now)
+		return h.opener.channelOfIncoming(p, from == inboundSecured, now)
 	}
-	return h.opener.sender(p, now)
+	return h.opener.channelOfOutgoing(p, now)
 }
 
 // translate asks the translator for its verdict.

@@ -723,6 +723,36 @@ func TestMeetsTheDaemonLate(t *testing.T) {
 	}
 }
 
+// An SCCRP in the clear, and then one through IPsec, do not make an unreported dial a reported one. It is reported once its
+// xl2tpd is known, and a refusal only if the dial was.
+func TestDistrustKeepsDialUnreported(t *testing.T) {
+	known := Host{Daemons: []procfs.ID{watched}}
+	for name, tc := range map[string]struct {
+		from     Host
+		refusals int // reported before the xl2tpd is known
+	}{
+		"xl2tpd was known":         {known, 1},
+		"xl2tpd was not known yet": {Host{}, 0},
+	} {
+		distrusted := func() *fixture {
+			b := newFixture(t, t.TempDir())
+			b.owners.host = tc.from
+			b.handlesRaw(false, assigning(false, l2tp.TypeSCCRQ, 0, 7, 0, 0), translator.Pass)
+			b.handlesRaw(true, assigning(true, l2tp.TypeSCCRP, 7, 9, 0, 1), translator.Pass)
+			b.handle(packet(true, l2tp.Message{Type: l2tp.TypeSCCRP, Tunnel: 7, Nr: 1}), inboundSecured, b.now) // assigns no id
+			return b
+		}
+		b := distrusted()
+		if b.update(known, b.now); len(b.dialled) != 1 {
+			t.Errorf("%s: got %d reports of the dial, want 1", name, len(b.dialled))
+		}
+		b = distrusted()
+		if b.handle(assigning(true, l2tp.TypeStopCCN, 7, 9, 0, 1), inboundSecured, b.now); len(b.failed) != tc.refusals {
+			t.Errorf("%s: got %d reports of a refusal, want %d", name, len(b.failed), tc.refusals)
+		}
+	}
+}
+
 // The links are asked about a Hello, and about the first packet of all: what else
 // there is does not depend on whether they live.
 func TestAsksAboutHellos(t *testing.T) {

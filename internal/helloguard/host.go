@@ -57,14 +57,14 @@ func (h *handler) update(host Host, now time.Time) {
 func (op *opener) reportDials() {
 	var late []l2tp.Connection
 	op.table.awaited.all(func(t l2tp.Connection, a awaited) bool {
-		if !a.dialed && op.owners.runs(a.owner) {
+		if !a.dialReported && op.owners.runs(a.owner) {
 			late = append(late, t)
 		}
 		return true
 	})
 	for _, t := range late {
 		a, _ := op.table.awaited.get(t)
-		a.dialed = true
+		a.dialReported = true
 		op.table.awaited.update(t, a)
 		op.dials(a.owner.process, t.Peer.Addr(), false)
 	}
@@ -109,7 +109,7 @@ func (op *opener) takeSession(s KernelSession, now time.Time) {
 		if out.owner.ownership != ownerUnclear || s.Xl2tpd == 0 {
 			return
 		}
-		if o := op.owners.factsOf(s.Local.Port(), now).session(s); o.ownership == ownerKnown {
+		if o := op.owners.factsOf(s.Local.Port(), now).whoOpened(s); o.ownership == ownerKnown {
 			out.owner = o
 			op.exec.save(out)
 		}

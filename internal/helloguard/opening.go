@@ -24,8 +24,8 @@ type opener struct {
 	closing  *lru[address, struct{}] // tunnels that closeNewest has xl2tpd close, until it acknowledges that
 }
 
-// sender returns the channel of a packet of this host, or nil.
-func (op *opener) sender(p *l2tp.Packet, now time.Time) *channel {
+// channelOfOutgoing returns the channel of a packet of this host, or nil.
+func (op *opener) channelOfOutgoing(p *l2tp.Packet, now time.Time) *channel {
 	at := path{p.Src, p.Dst}
 	if p.Msg.Tunnel == 0 {
 		switch p.Msg.Type {
@@ -49,7 +49,7 @@ func (op *opener) sender(p *l2tp.Packet, now time.Time) *channel {
 	}
 	c := op.table.find(at, p.Msg.Tunnel, true)
 	if c == nil {
-		return op.unpairedSender(p, at, now)
+		return op.unpairedOutgoing(p, at, now)
 	}
 	op.sends(c, p, at, now)
 	return c
@@ -65,7 +65,7 @@ func (op *opener) sends(c *channel, p *l2tp.Packet, at path, now time.Time) {
 	stop := p.Msg.Type == l2tp.TypeStopCCN // its sender may have ended since
 	if c.owner.ownership == ownerUnclear && !stop && now.Sub(c.asked) >= repeatAfter {
 		c.asked = now
-		if o := op.owners.of(at, false, now); o.ownership == ownerKnown {
+		if o := op.owners.ownerOf(at, false, now); o.ownership == ownerKnown {
 			c.owner = o
 			op.exec.save(c)
 		}
@@ -90,7 +90,7 @@ func (op *opener) request(p *l2tp.Packet, at path, now time.Time) {
 	a, again := op.table.awaited.get(t)
 	opens := !again || op.owners.hasEnded(a.owner)
 	if opens {
-		a = awaited{owner: op.owners.of(at, true, now), recorder: new(controltrace.Recorder)}
+		a = awaited{owner: op.owners.ownerOf(at, true, now), recorder: new(controltrace.Recorder)}
 		if !op.owners.mayServe(a.owner, at, now) {
 			return
 		}
@@ -98,13 +98,13 @@ func (op *opener) request(p *l2tp.Packet, at path, now time.Time) {
 		op.closer.forgetReasons(at.peer.Addr())
 	}
 	op.flight.opens = a.recorder
-	reported := !opens && (a.dialed || a.owner.ownership == ownerUnclear)
-	a.at, a.dialed = now, op.owners.runs(a.owner)
+	reported := !opens && (a.dialReported || a.owner.ownership == ownerUnclear)
+	a.at, a.dialReported = now, op.owners.runs(a.owner)
 	op.table.awaited.put(t, a)
 	if opens {
 		op.exec.listen(t, true, now)
 	}
-	if a.dialed || a.owner.ownership == ownerUnclear {
+	if a.dialReported || a.owner.ownership == ownerUnclear {
 		op.dials(a.owner.process, at.peer.Addr(), reported)
 	}
 }
@@ -121,7 +121,7 @@ func (op *opener) reply(p *l2tp.Packet, at path, now time.Time) {
 	k := callerKey{at, p.Msg.Tunnel}
 	half, again := op.table.callers.get(k)
 	if !again || half.tunnel.LocalID != own {
-		o := op.owners.of(at, true, now)
+		o := op.owners.ownerOf(at, true, now)
 		if !op.owners.mayServe(o, at, now) {
 			return
 		}
@@ -132,8 +132,8 @@ func (op *opener) reply(p *l2tp.Packet, at path, now time.Time) {
 	op.table.callers.put(k, half)
 }
 
-// receiver returns the channel of a packet of a peer, or nil.
-func (op *opener) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel {
+// channelOfIncoming returns the channel of a packet of a peer, or nil.
+func (op *opener) channelOfIncoming(p *l2tp.Packet, secured bool, now time.Time) *channel {
 	at := path{p.Dst, p.Src}
 	if p.Msg.Tunnel == 0 || p.Msg.Type == l2tp.TypeSCCRQ {
 		return nil
@@ -159,7 +159,7 @@ func (op *opener) receiver(p *l2tp.Packet, secured bool, now time.Time) *channel
 	if s, ok := op.table.session(at, p.Msg.Tunnel, false); ok {
 		return op.openSession(s, now)
 	}
-	return op.unpairedReceiver(p, at, secured, now)
+	return op.unpairedIncoming(p, at, secured, now)
 }
 
 // trust takes in that the peer's packets come through IPsec. What it seemed to say in the
@@ -184,7 +184,7 @@ func (op *opener) accepted(p *l2tp.Packet, at path, secured bool, now time.Time)
 	if a.owner.ownership == ownerKnown {
 		op.table.accepted.put(attempt{a.owner.process, t.Peer.Addr()}, now)
 	}
-	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, dialled: true,
+	c := op.open(&channel{translator: translator.New(t, now), owner: a.owner, dialled: true, dialReported: a.dialReported,
 		peerSide: peerSide{secured: secured, vendor: clip(l2tp.ParseAttributes(p.Payload()).Vendor)}, listening: true, recorder: a.recorder}, now)
 	if c == nil {
 		op.exec.stopListening(t)
@@ -208,7 +208,7 @@ func (op *opener) distrust(p *l2tp.Packet, now time.Time) {
 		return
 	}
 	t := at.connection(p.Msg.Tunnel, 0)
-	op.table.awaited.put(t, awaited{owner: c.owner, at: now, dialed: true, recorder: c.recorder})
+	op.table.awaited.put(t, awaited{owner: c.owner, at: now, dialReported: c.dialReported, recorder: c.recorder})
 	op.exec.drop(c)
 	op.exec.listen(t, true, now)
 }
@@ -216,10 +216,10 @@ func (op *opener) distrust(p *l2tp.Packet, now time.Time) {
 // openSession opens the channel of a session of the kernel.
 func (op *opener) openSession(s KernelSession, now time.Time) *channel {
 	at := pathOf(s.Connection)
-	o := op.owners.factsOf(s.Local.Port(), now).session(s)
+	o := op.owners.factsOf(s.Local.Port(), now).whoOpened(s)
 	if op.owners.hasEnded(o) {
 		op.owners.facts.forget()
-		o = op.owners.factsOf(s.Local.Port(), now).session(s)
+		o = op.owners.factsOf(s.Local.Port(), now).whoOpened(s)
 	}
 	if !op.owners.mayServe(o, at, now) {
 		return nil

@@ -58,7 +58,7 @@ const rootCgroup = 1
 
 func cgroupKnown(cgroup uint32) bool { return cgroup > rootCgroup }
 
-// owner finds out who sends from local to peer.
+// whoSends finds out who sends from local to peer.
 //
 // An xl2tpd ends if it can't have the port that its file names. So if there is one socket
 // with that port, and one xl2tpd for it, the socket is its own, unless their cgroups differ.
@@ -69,7 +69,7 @@ func cgroupKnown(cgroup uint32) bool { return cgroup > rootCgroup }
 // opens says that the packet opens a connection. A later packet is another program's if only
 // that program has a connected socket: the answers go to this socket alone. An xl2tpd's connected
 // socket proves less, because another xl2tpd may still send in a connection that it had before.
-func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
+func (f facts) whoSends(local, peer netip.AddrPort, opens bool) owner {
 	if len(f.daemons) == 0 {
 		return owner{}
 	}
@@ -92,8 +92,8 @@ func (f facts) owner(local, peer netip.AddrPort, opens bool) owner {
 	return owner{ownership: ownerUnclear}
 }
 
-// of returns the facts with those sockets only that can be in a cgroup from which was sent.
-func (f facts) of(sentFrom func(cgroup uint32) bool) facts {
+// limitedTo returns the facts with those sockets only that can be in a cgroup from which was sent.
+func (f facts) limitedTo(sentFrom func(cgroup uint32) bool) facts {
 	f.sockets = slices.DeleteFunc(slices.Clone(f.sockets), func(s socket) bool {
 		return cgroupKnown(s.cgroup) && !sentFrom(s.cgroup)
 	})
@@ -165,15 +165,15 @@ func (f facts) listens(local netip.AddrPort) bool {
 	return slices.ContainsFunc(f.daemons, func(d Daemon) bool { return covers(d.Listens, local) })
 }
 
-// session finds out which xl2tpd opened a session of the kernel. pppd is a child of the xl2tpd that opened
+// whoOpened finds out which xl2tpd opened a session of the kernel. pppd is a child of the xl2tpd that opened
 // the tunnel. Without that the sockets can't show it: a tunnel may outlive its xl2tpd.
-func (f facts) session(s KernelSession) owner {
+func (f facts) whoOpened(s KernelSession) owner {
 	for _, d := range f.daemons {
 		if d.Pid == s.Xl2tpd {
 			return owner{ownerKnown, d.ID}
 		}
 	}
-	o := f.owner(s.Local, s.Peer, false)
+	o := f.whoSends(s.Local, s.Peer, false)
 	if o.ownership == ownerKnown || s.Xl2tpd != 0 {
 		return owner{ownership: ownerUnclear}
 	}

@@ -39,7 +39,7 @@ func TestOwnersOfRealDaemons(t *testing.T) {
 		var o owner
 		for range 100 {
 			r.forget()
-			if o = r.of(l2tpPort, time.Now()).owner(local, peer, true); len(all) == daemons && like(o) {
+			if o = r.of(l2tpPort, time.Now()).whoSends(local, peer, true); len(all) == daemons && like(o) {
 				t.Logf("%s: %+v of %+v", what, o, r.ports[l2tpPort])
 				return o
 			}

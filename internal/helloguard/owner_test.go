@@ -104,10 +104,10 @@ func TestOwner(t *testing.T) {
 			sockets: []socket{with(free, func(s *socket) { s.cgroup = 0 }), with(kernelMode, func(s *socket) { s.cgroup = 0 })}}, mixed, mixed},
 		"moved to another cgroup since": {facts{daemons: []Daemon{listens(own, everywhere)}, sockets: []socket{freeOther}}, mixed, mixed},
 	} {
-		if got := tc.facts.owner(here, there, true); got != tc.opens {
+		if got := tc.facts.whoSends(here, there, true); got != tc.opens {
 			t.Errorf("%s: an SCCRQ is %+v's, want %+v", name, got, tc.opens)
 		}
-		if got := tc.facts.owner(here, there, false); got != tc.later {
+		if got := tc.facts.whoSends(here, there, false); got != tc.later {
 			t.Errorf("%s: a later message is %+v's, want %+v", name, got, tc.later)
 		}
 	}
@@ -133,7 +133,7 @@ func TestOwnerOfSession(t *testing.T) {
 		"another program's":        {facts{daemons: both, sockets: []socket{others}}, 0, owner{}},
 		"nothing known, no xl2tpd": {facts{}, 0, owner{}},
 	} {
-		if got := tc.facts.session(KernelSession{tunnel, tc.parent}); got != tc.want {
+		if got := tc.facts.whoOpened(KernelSession{tunnel, tc.parent}); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
 	}

@@ -93,7 +93,7 @@ func (cl *closer) attemptEnds(t l2tp.Connection, a awaited, r CloseReason, now t
 	if a.owner.ownership == ownerKnown {
 		cl.lapse(of, now)
 	}
-	if a.dialed || a.owner.ownership == ownerUnclear { // the attempt was reported
+	if a.dialReported || a.owner.ownership == ownerUnclear { // the attempt was reported
 		cl.failed(of, r)
 	}
 }

@@ -434,12 +434,12 @@ func TestOwnersNameNoEndedProcess(t *testing.T) {
 	world := newFakeHost()
 	ow := &owners{log: &packetLog{Logger: slog.New(slog.DiscardHandler), ctx: t.Context()}, facts: world,
 		gone: func(p procfs.ID) bool { return world.ended[p] }, sentFrom: nothing{}.sentFrom}
-	if o := ow.of(path{here, there}, true, epoch); o != (owner{ownerKnown, watched}) {
+	if o := ow.ownerOf(path{here, there}, true, epoch); o != (owner{ownerKnown, watched}) {
 		t.Errorf("got %+v, want %v", o, watched)
 	}
 	world.ended[watched] = true
 	for age, want := range map[time.Duration]ownership{aliveFor - 1: ownerKnown, aliveFor: ownerUnclear} {
-		if o := ow.of(path{here, there}, true, epoch.Add(age)); o.ownership != want {
+		if o := ow.ownerOf(path{here, there}, true, epoch.Add(age)); o.ownership != want {
 			t.Errorf("after %v: got %v, want %v", age, o.ownership, want)
 		}
 	}

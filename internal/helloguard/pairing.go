@@ -7,9 +7,9 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 )
 
-// unpairedSender returns the channel of a message of this host in a tunnel that is not known:
+// unpairedOutgoing returns the channel of a message of this host in a tunnel that is not known:
 // it is older than the guard.
-func (op *opener) unpairedSender(p *l2tp.Packet, at path, now time.Time) *channel {
+func (op *opener) unpairedOutgoing(p *l2tp.Packet, at path, now time.Time) *channel {
 	if p.Msg.Type == l2tp.TypeStopCCN {
 		op.unpaired.closes(at, p.Msg.Tunnel, now)
 		return nil
@@ -23,8 +23,8 @@ func (op *opener) unpairedSender(p *l2tp.Packet, at path, now time.Time) *channe
 	return nil
 }
 
-// unpairedReceiver returns the channel of a peer's message in a tunnel that is not known.
-func (op *opener) unpairedReceiver(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
+// unpairedIncoming returns the channel of a peer's message in a tunnel that is not known.
+func (op *opener) unpairedIncoming(p *l2tp.Packet, at path, secured bool, now time.Time) *channel {
 	if u, peerID, ok := op.unpaired.receives(p, at, secured, now); ok {
 		return op.openPair(u, at, p.Msg.Tunnel, peerID, now)
 	}

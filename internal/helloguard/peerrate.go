@@ -19,8 +19,8 @@ const (
 	// at once. A caller has four until the guard knows its tunnel. xl2tpd's socket has room for some 270.
 	unknownRate = 200
 
-	// maxUnknown is of how many addresses the kernel knows the rate, unknownTTL the time that it remembers one after its
-	// last message. While that many are known, all messages of a new one pass.
+	// The kernel remembers the rate of at most maxUnknown addresses, each for unknownTTL after its last message. While it
+	// remembers that many, all messages of a new address pass.
 	maxUnknown = 65535
 	unknownTTL = 10 * time.Second
 )
@@ -49,7 +49,7 @@ func (r *rules) unknown(ports []uint16) (all [][]expr.Any) {
 		all = append(all, slices.Concat([]expr.Any{
 			payload(header, 2, 2, 1),
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(p)},
-		}, unsecured(), limited(r.unknowns, unknownRate, true), []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}))
+		}, unsecured(), limited(r.unknownRates, unknownRate, true), []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}))
 	}
 	return all
 }

@@ -89,7 +89,7 @@ func TestNftLoadsWhatItLists(t *testing.T) {
 			sets := []*nftables.Set{r.failClosed, r.connections, r.peers, r.dataPeers}
 			if r.paces && c.in.data != nil {
 				sendAll(t)
-				sets = append(sets, r.clear, r.secured, r.rates, r.unknowns)
+				sets = append(sets, r.clear, r.secured, r.rates, r.unknownRates)
 				if r.notesSenders {
 					sets = append(sets, r.senders)
 				}

@@ -35,7 +35,7 @@ func (h *handler) confirmOwner(c *channel, now time.Time) bool {
 	t := c.translator.Connection()
 	is := owner{ownership: ownerUnclear}
 	if !h.owners.hasEnded(c.owner) {
-		is = h.owners.of(pathOf(t), false, now)
+		is = h.owners.ownerOf(pathOf(t), false, now)
 	}
 	if !c.written.proven && is != c.owner || is.ownership == ownerForeign {
 		c.owner = owner{ownership: ownerUnclear}

@@ -127,9 +127,9 @@ type rules struct {
 	clear, secured *nftables.Set
 	noted          map[path]bool // what dataPeers holds
 
-	rates    *nftables.Set // how fast unpaired peers send, by address
-	unknowns *nftables.Set // how fast messages of unknown tunnels come, by address
-	senders  *nftables.Set // from which cgroup control messages are sent
+	rates        *nftables.Set // how fast unpaired peers send, by address
+	unknownRates *nftables.Set // how fast messages of unknown tunnels come, by address
+	senders      *nftables.Set // from which cgroup control messages are sent
 	// What this kernel can do besides: note who sends, and count a rate for each address.
 	notesSenders, paces bool
 	// check is what a loopback check's packets have after the flags of their L2TP header.
@@ -167,7 +167,7 @@ func newRules() *rules {
 	// A rate stays for openTTL after the peer's last message. So the set also holds peers that are not unpaired any more.
 	// While the set is full, the guard does not read the messages of a new peer.
 	r.rates = rateSet(t, "rates", openTTL, 2*maxUnpaired)
-	r.unknowns = rateSet(t, "unknown", unknownTTL, maxUnknown)
+	r.unknownRates = rateSet(t, "unknown", unknownTTL, maxUnknown)
 	return r
 }
 
@@ -204,7 +204,7 @@ func (r *rules) addTable(c *nftables.Conn, in contents, timeout time.Duration, o
 	}
 	// The nft(8) of a system with an older kernel may not know their types, and then lists no table at all.
 	if r.paces {
-		sets = append(sets, filled{r.rates, nil}, filled{r.unknowns, nil})
+		sets = append(sets, filled{r.rates, nil}, filled{r.unknownRates, nil})
 	}
 	if r.notesSenders {
 		sets = append(sets, filled{r.senders, nil})

@@ -35,12 +35,12 @@ type sources interface {
 	forget()
 }
 
-// of asks who sends on a path. The answer names no process that has ended: facts may
+// ownerOf asks who sends on a path. The answer names no process that has ended: facts may
 // be a second old.
-func (ow *owners) of(at path, opens bool, now time.Time) owner {
+func (ow *owners) ownerOf(at path, opens bool, now time.Time) owner {
 	for range 2 {
 		f := ow.factsOf(at.local.Port(), now)
-		o := f.owner(at.local, at.peer, opens)
+		o := f.whoSends(at.local, at.peer, opens)
 		if o.ownership == ownerUnclear {
 			o = ow.bySender(f, at, opens, now)
 		}
@@ -71,7 +71,7 @@ func (ow *owners) bySender(f facts, at path, opens bool, now time.Time) owner {
 		if took := time.Since(began); took > cheapRead {
 			ow.sendersAt = now.Add(dataCost * took)
 		}
-		if o := f.of(sentFrom).owner(at.local, at.peer, opens); o.ownership == ownerKnown {
+		if o := f.limitedTo(sentFrom).whoSends(at.local, at.peer, opens); o.ownership == ownerKnown {
 			return o
 		}
 	}
@@ -129,7 +129,7 @@ func (ow *owners) confirmed(o owner, at path, now time.Time) owner {
 		return o
 	}
 	ow.facts.forget()
-	return ow.of(at, false, now)
+	return ow.ownerOf(at, false, now)
 }
 
 // givesUp reports whether the owner surely gives an unanswered message up after 31 s.

@@ -69,7 +69,7 @@ func (x *unpairedTable) ensure(at path, now time.Time) *unpaired {
 	if u != nil || len(x.paths) == maxUnpaired {
 		return u
 	}
-	o := x.owners.of(at, false, now)
+	o := x.owners.ownerOf(at, false, now)
 	t := at.connection(0, 0)
 	if !x.owners.mayServe(o, at, now) || !x.evidence.linksOf(OwnedConnection{t, o.process}).Wanted {
 		return nil

@@ -1,5 +1,5 @@
 // Package savedstate saves in a file what the supervisor knows about LACs without a tunnel. The next process continues
-// from there.
+// from there. The Hello guard has a store of its own (internal/helloguard/store.go).
 package savedstate
 
 import (
