@@ -33,7 +33,7 @@ var LineMTUs = []int{1500, 1492, 1480, 1460, 1454, 1438, 1420, 1400, 1280}
 
 // Path is a path whose MTU is to be found.
 type Path struct {
-	Link   string     // echo requests leave by this interface; empty: by the routes
+	Link   string     // echo requests leave by this interface; empty: by the routes, which have to be those of L2TP
 	Source netip.Addr // invalid: the kernel's choice
 	Target netip.Addr
 
@@ -68,7 +68,7 @@ func (p Path) link() (*net.Interface, error) {
 	name := p.Link
 	if name == "" {
 		var err error
-		if name, err = Routed(p.Target); err != nil {
+		if name, err = echoRouted(p.Target, p.Source); err != nil {
 			return nil, err
 		}
 	}

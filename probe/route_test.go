@@ -14,7 +14,7 @@ func TestRouted(t *testing.T) {
 		return
 	}
 	to := netip.MustParseAddr
-	if dev, err := Routed(to("192.0.2.1")); !errors.Is(err, ErrNoRoute) {
+	if dev, err := Routed(to("192.0.2.1"), netip.Addr{}); !errors.Is(err, ErrNoRoute) {
 		t.Errorf("nothing up: %q %v", dev, err)
 	}
 	run(t, "ip", `link set lo up
@@ -32,7 +32,7 @@ func TestRouted(t *testing.T) {
 		"127.0.0.1": "lo", "198.51.100.2": "lo",
 		"203.0.113.2": "", "203.0.113.3": "", "203.0.113.4": "", "8.8.8.8": "",
 	} {
-		dev, err := Routed(to(addr))
+		dev, err := Routed(to(addr), netip.Addr{})
 		if dev != want || (err == nil) != (want != "") || err != nil && !errors.Is(err, ErrNoRoute) {
 			t.Errorf("the route to %s is by %q, want %q; error: %v", addr, dev, want, err)
 		}
@@ -40,7 +40,7 @@ func TestRouted(t *testing.T) {
 			t.Errorf("route to %s: %v", addr, err)
 		}
 	}
-	if dev, err := Routed(to("2001:db8::1")); err == nil || errors.Is(err, ErrNoRoute) {
+	if dev, err := Routed(to("2001:db8::1"), netip.Addr{}); err == nil || errors.Is(err, ErrNoRoute) {
 		t.Errorf("IPv6: %q %v", dev, err)
 	}
 	// A rule by the source address, on a host with two uplinks.
@@ -89,9 +89,36 @@ func TestRouted(t *testing.T) {
 			}
 		}
 	})
+	// Rules that lead xl2tpd's packets and echo requests elsewhere: to another device, or to another router.
+	run(t, "ip", `route add 100.64.1.0/24 via 198.51.100.1
+		route add 100.64.1.1/32 dev wan1 table 103
+		route add 100.64.1.2/32 via 198.51.100.3 table 103
+		rule add ipproto icmp lookup 108
+		route add 100.64.1.3/32 dev wan1 table 108
+		rule add from 198.51.100.77 ipproto udp lookup 109
+		route add 100.64.1.5/32 dev wan1 table 109`)
+	for _, tc := range []struct {
+		to   string
+		from netip.Addr
+		l2tp string
+		echo error
+	}{
+		{"100.64.1.1", netip.Addr{}, "wan1", ErrOtherWay},
+		{"100.64.1.2", netip.Addr{}, "wan0", ErrOtherWay},
+		{"100.64.1.3", netip.Addr{}, "wan0", ErrOtherWay},
+		{"100.64.1.4", netip.Addr{}, "wan0", nil},
+		{"100.64.1.5", netip.Addr{}, "wan0", nil},
+		{"100.64.1.5", to("198.51.100.77"), "wan1", ErrOtherWay},
+	} {
+		dev, err := Routed(to(tc.to), tc.from)
+		_, echo := Path{Target: to(tc.to), Source: tc.from}.link()
+		if dev != tc.l2tp || err != nil || !errors.Is(echo, tc.echo) {
+			t.Errorf("to %s from %v: got L2TP by %q, %v, and echo requests %v, want %q and %v", tc.to, tc.from, dev, err, echo, tc.l2tp, tc.echo)
+		}
+	}
 	// Through the tunnel into which it should not go.
 	run(t, "ip", "link add ppp0 type veth peer name ppp1\n link set ppp0 up\n route add default dev ppp0")
-	if dev, err := Routed(to("8.8.8.8")); dev != "ppp0" || err != nil {
+	if dev, err := Routed(to("8.8.8.8"), netip.Addr{}); dev != "ppp0" || err != nil {
 		t.Errorf("by default: %q %v", dev, err)
 	}
 }

@@ -17,7 +17,7 @@ func TestCheckOfService(t *testing.T) {
 	if err := os.WriteFile(conf, []byte("[global]\nkeepalive = observe\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, "--config", conf)
+	s := start(t, nil, "--config", conf)
 	s.until("READY=1")
 	run, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", s.cmd.Process.Pid)) // it has a /run of its own
 	if err != nil {

@@ -18,6 +18,8 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+	// exitRights is EX_NOPERM of sysexits.h. After it, systemd does not restart the service (RestartPreventExitStatus).
+	exitRights = 77
 )
 
 func main() {

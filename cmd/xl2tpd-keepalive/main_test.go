@@ -63,7 +63,8 @@ type systemd struct {
 	said []string
 }
 
-func start(t *testing.T, args ...string) *systemd {
+// start starts the program with these flags. before is a command that runs it, such as setpriv.
+func start(t *testing.T, before []string, flags ...string) *systemd {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
@@ -73,7 +74,8 @@ func start(t *testing.T, args ...string) *systemd {
 	t.Cleanup(func() { conn.Close() })
 	s := &systemd{t: t, conn: conn, log: &bytes.Buffer{}}
 	// A /run of its own: there is one status socket on a host.
-	s.cmd = exec.Command("unshare", append([]string{"--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && exec xl2tpd-keepalive run "$@"`, "run"}, args...)...)
+	s.cmd = exec.Command("unshare", slices.Concat([]string{"--mount", "sh", "-c", `mount -t tmpfs tmpfs /run && exec "$@"`, "sh"},
+		before, []string{"xl2tpd-keepalive", "run"}, flags)...)
 	s.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=200000")
 	s.cmd.Stderr = s.log
 	if err := s.cmd.Start(); err != nil {
@@ -112,7 +114,7 @@ func TestLife(t *testing.T) {
 	if err := os.WriteFile(conf, []byte("[global]\nhello guard = off\ninterval = 5\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, "-config", conf)
+	s := start(t, nil, "-config", conf)
 	s.until("READY=1")
 	for range 3 {
 		s.until("WATCHDOG=1")
@@ -142,11 +144,57 @@ func TestInterrupt(t *testing.T) {
 	if err := os.WriteFile(conf, []byte("[global]\nhello guard = off\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, "-config", conf)
+	s := start(t, nil, "-config", conf)
 	s.until("STATUS=")
 	s.cmd.Process.Signal(os.Interrupt)
 	s.until("STOPPING=1")
 	if err := s.cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Without the right to send echo requests the program ends, unless it is to send none. What the Hello guard alone lacks
+// does not end it.
+func TestRights(t *testing.T) {
+	const asRoot, elsewhere = "sudo xl2tpd-keepalive run", "container"
+	asNobody := func(caps string) []string { // dac_override: the program and the file are in root's directories
+		caps = "+dac_override" + caps
+		return []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=" + caps, "--ambient-caps=" + caps}
+	}
+	for _, tc := range []struct {
+		name   string
+		before []string
+		conf   string
+		want   string // how the line ends that it writes instead of running; empty: it runs
+	}{
+		{"root", nil, "", ""},
+		{"root without CAP_NET_ADMIN", []string{"setpriv", "--bounding-set=-net_admin"}, "", ""},
+		{"root without CAP_NET_RAW", []string{"setpriv", "--bounding-set=-net_raw"}, "", elsewhere},
+		{"the same, and no guard", []string{"setpriv", "--bounding-set=-net_raw"}, "[global]\nhello guard = off\n", elsewhere},
+		{"a user", asNobody(""), "", asRoot},
+		{"a user in a namespace", []string{"unshare", "--user"}, "", asRoot},
+		{"a user, and a wrong file", asNobody(""), "[global]\nkeepalive = observer\n", asRoot},
+		{"a user who observes", asNobody(""), "[global]\nkeepalive = observe\n", ""},
+		{"a user who observes all but one", asNobody(""), "[global]\nkeepalive = observe\n[lac a]\nkeepalive = yes\n", asRoot},
+		{"a user with capabilities", asNobody(",+net_admin,+net_raw"), "", ""},
+		{"a user with CAP_NET_RAW", asNobody(",+net_raw"), "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			conf := filepath.Join(t.TempDir(), "keepalive.conf")
+			if err := os.WriteFile(conf, []byte(tc.conf), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			s := start(t, tc.before, "-config", conf)
+			if tc.want == "" {
+				s.until("READY=1")
+				return
+			}
+			defer time.AfterFunc(20*time.Second, func() { s.cmd.Process.Kill() }).Stop()
+			s.cmd.Wait()
+			log, code := s.log.String(), s.cmd.ProcessState.ExitCode()
+			if code != exitRights || strings.Count(log, "\n") != 1 || !strings.Contains(log, "CAP_NET_RAW") || !strings.Contains(log, tc.want) {
+				t.Errorf("got status %d and %q, want %d and one line with CAP_NET_RAW and %q", code, log, exitRights, tc.want)
+			}
+		})
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"flag"
 	"io"
 	"log/slog"
@@ -14,9 +16,13 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	systemdjournal "github.com/coreos/go-systemd/v22/journal"
 
+	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/journal"
+	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/sdnotify"
+	"xl2tpd-keepalive/internal/serviceuser"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
 	"xl2tpd-keepalive/supervisor/savedstate"
 )
@@ -45,6 +51,10 @@ func runCommand() command {
 
 // runService runs the service until a signal ends it.
 func runService(o options, stderr io.Writer) int {
+	if err := mayRun(o); err != nil {
+		o.fail(stderr, err)
+		return exitRights
+	}
 	lines := journal.NewQueue()
 	defer lines.Close(lastWords)
 	log := slog.New(lines.Handler(logHandler(stderr, o.debug)))
@@ -79,6 +89,25 @@ func runService(o options, stderr io.Writer) int {
 	s.loop.Run(ctx) // ends with ctx alone
 	log.Info("xl2tpd-keepalive ends; tunnels stay, but those that the Hello guard holds close within 91 s unless it returns")
 	return exitOK
+}
+
+// mayRun returns why the service can do nothing here, with a remedy. Without its raw socket there are no echo requests
+// and no Hello guard, so it could only watch. A Hello guard that lacks something else is in the log.
+func mayRun(o options) error {
+	path := cmp.Or(o.config, config.DefaultPath)
+	c, err := config.Load(path)
+	if err != nil {
+		c = config.Default(path)
+	}
+	switch {
+	case !c.SendsEchoes() || !errors.Is(probe.Permitted(), probe.ErrPermission):
+		return nil
+	case os.Geteuid() == 0 || os.Geteuid() == serviceuser.User():
+		return message.Errorf("run needs CAP_NET_RAW, and CAP_NET_ADMIN for the Hello guard: " +
+			"take what forbids them out of `systemctl cat xl2tpd-keepalive`, or give them to the container")
+	}
+	return message.Errorf("run needs CAP_NET_RAW, and CAP_NET_ADMIN for the Hello guard: " +
+		"use systemctl start xl2tpd-keepalive, or run it as root (sudo xl2tpd-keepalive run)")
 }
 
 // logHandler returns a handler that writes to the journal if stderr leads there, else as text.

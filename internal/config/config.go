@@ -76,6 +76,11 @@ func (c *Config) Guard() GuardMode {
 	return most
 }
 
+// SendsEchoes reports whether any tunnel gets echo requests.
+func (c *Config) SendsEchoes() bool {
+	return c.Global.SendsEchoes() || slices.ContainsFunc(c.Sections, func(s Section) bool { return s.Settings.SendsEchoes() })
+}
+
 // Hooks returns the executables of all sections.
 func (c *Config) Hooks() []string {
 	all := []string{c.Global.Hook}

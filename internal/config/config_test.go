@@ -364,6 +364,25 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+func TestSendsEchoes(t *testing.T) {
+	for text, want := range map[string]bool{
+		"":                                true,
+		"[global]\nhello guard = off\n":   true,
+		"[global]\nkeepalive = no\n":      false,
+		"[global]\nkeepalive = observe\n": false,
+		"[global]\nkeepalive = observe\n[lac a]\nkeepalive = yes\n": true,
+		"[global]\nkeepalive = no\n[lns a]\nkeepalive = observe\n":  false,
+	} {
+		c, err := Parse("f", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.SendsEchoes(); got != want {
+			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	}
+}
+
 // A tunnel that is only observed is not recovered, whatever recover says.
 func TestObserve(t *testing.T) {
 	c, err := Parse("f", []byte("[global]\nkeepalive = observe\nrecover = full\n[lac a]\nkeepalive = yes\n"))

@@ -50,9 +50,12 @@ func (g GuardMode) String() string {
 // OnlyObserves reports whether a tunnel is watched, and nothing is done to it.
 func (s Settings) OnlyObserves() bool { return s.Keepalive && s.Observe }
 
+// SendsEchoes reports whether a tunnel gets echo requests.
+func (s Settings) SendsEchoes() bool { return s.Keepalive && !s.Observe }
+
 // HelloGuard returns the mode in effect: a tunnel that is not watched, or only observed, has none.
 func (s Settings) HelloGuard() GuardMode {
-	if !s.Keepalive || s.Observe {
+	if !s.SendsEchoes() {
 		return GuardOff
 	}
 	return s.Guard
@@ -78,7 +81,7 @@ const idleTimer = 60 * time.Second
 // then has to reach the router.
 func (s Settings) TooRare() message.Text {
 	longest := s.Interval * 135 / 100
-	if !s.Keepalive || s.Observe || longest < idleTimer {
+	if !s.SendsEchoes() || longest < idleTimer {
 		return ""
 	}
 	return message.Sprintf("`interval = %d` lets the link be idle for up to %d s, and the router, a Yamaha, closes the tunnel after %d s "+

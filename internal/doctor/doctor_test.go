@@ -81,7 +81,7 @@ func healthy(t *testing.T) *testHost {
 		Xl2tpd: func(context.Context) (xl2tpd.Snapshot, error) {
 			return xl2tpd.Snapshot{Instances: append([]xl2tpd.Instance{p.home}, p.others...)}, nil
 		},
-		Device: func(netip.Addr) (string, error) { return p.device, nil },
+		Device: func(_, _ netip.Addr) (string, error) { return p.device, nil },
 		Source: func(netip.AddrPort) (netip.Addr, error) { return p.source, nil },
 		Unit: func(_ context.Context, name string) (string, error) {
 			switch {

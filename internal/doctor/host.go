@@ -32,8 +32,8 @@ type Host struct {
 	Status      func(context.Context) (status.Status, error)
 	Connections func(context.Context) ([]vici.Connection, error)
 	Xl2tpd      func(context.Context) (xl2tpd.Snapshot, error)
-	// Device returns the device by which packets to an address would leave.
-	Device func(to netip.Addr) (string, error)
+	// Device returns the device by which xl2tpd's packets would leave.
+	Device func(to, from netip.Addr) (string, error)
 	// Source returns the source address that packets to an address would have.
 	Source func(to netip.AddrPort) (netip.Addr, error)
 	// Unit returns the state of a systemd unit, such as "active (exited)"; empty: no such unit.

@@ -260,10 +260,10 @@ func (c tunnelChecks) route(name string, t *status.Tunnel) []Finding {
 	device := ""
 	source, err := c.Source(netip.AddrPortFrom(t.Peer, l2tp.Port))
 	if err == nil {
-		device, err = c.Device(t.Peer)
+		device, err = c.Device(t.Peer, t.Local)
 	}
 	if err != nil {
-		return []Finding{bad(check, name, message.TextOf(err), command("ip route get "+t.Peer.String()))}
+		return []Finding{bad(check, name, message.TextOf(err), command("ip route get "+t.Peer.String()+" ipproto udp dport 1701"))}
 	}
 	into := message.Text("")
 	for _, other := range c.status.Tunnels {

@@ -286,12 +286,19 @@ func refusal(err error) error {
 	return fmt.Errorf("nf_tables: %w", err)
 }
 
-// RemoveTable takes away what a guard that has ended may have left in the kernel.
-// A guard that runs puts its table back.
-func RemoveTable() error {
+// RemoveTable takes away what a guard that has ended may have left in the kernel, and reports whether there was
+// anything. A guard that runs puts its table back.
+func RemoveTable() (was bool, err error) {
 	r := newRules()
 	defer r.kernel.close()
-	return r.remove()
+	err = r.kernel.change(func(c *nftables.Conn) error {
+		c.DelTable(r.table)
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // remove takes the table out of the kernel.

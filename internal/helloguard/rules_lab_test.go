@@ -262,3 +262,19 @@ func TestErrorsOfNftables(t *testing.T) {
 	}
 	install()
 }
+
+// RemoveTable reports whether there was a table.
+func TestRemoveTable(t *testing.T) {
+	for _, left := range []bool{false, true, false} {
+		if left {
+			r := newRules()
+			if err := r.kernel.change(func(c *nftables.Conn) error { c.AddTable(r.table); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			r.kernel.close()
+		}
+		if got, err := RemoveTable(); got != left || err != nil {
+			t.Errorf("got %v, %v, want %v", got, err, left)
+		}
+	}
+}

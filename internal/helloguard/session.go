@@ -49,7 +49,8 @@ type session struct {
 	armed         time.Time // when serve wakes up to see what is due; zero: it does not
 	mayHaveMissed bool      // packets may have gone past the guard since the table was last found intact
 	ofXl2tpds     []uint16  // ports at which only xl2tpds listen
-	saidDropped   uint64    // of rules.dropped, what the log has
+	seenDropped   uint64    // of rules.dropped, at the last look
+	unsaidDropped uint64    // what the log does not have yet
 	checks        loopbackChecks
 
 	restorations restorations
@@ -268,13 +269,21 @@ func (s *session) repair(again *time.Timer) error {
 	return nil
 }
 
-// sayDropped says how many messages of unknown tunnels the rules have dropped since it last did.
+// sayDropped says how many messages of unknown tunnels the rules have dropped since the last line about it.
 func (s *session) sayDropped(now time.Time) {
-	if n := s.rules.dropped; n > s.saidDropped {
-		s.h.log.seldom(now, slog.LevelWarn, "hello guard: a flood came to xl2tpd, what exceeds the rate of one address is dropped",
-			func() []any { return []any{"messages", n - s.saidDropped, "rate", fmt.Sprintf("%d/s", unknownRate)} })
+	n := s.rules.dropped
+	if n < s.seenDropped { // a new table begins at 0
+		s.seenDropped = 0
 	}
-	s.saidDropped = s.rules.dropped // less after a new table
+	s.unsaidDropped += n - s.seenDropped
+	s.seenDropped = n
+	if s.unsaidDropped == 0 {
+		return
+	}
+	s.h.log.seldom(now, slog.LevelWarn, "hello guard: a flood came to xl2tpd, what exceeds the rate of one address is dropped", func() []any {
+		n, s.unsaidDropped = s.unsaidDropped, 0
+		return []any{"messages", n, "rate", fmt.Sprintf("%d/s", unknownRate)}
+	})
 }
 
 // The effects are called with busy held.
