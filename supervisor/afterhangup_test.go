@@ -12,7 +12,7 @@ import (
 
 // done ends a step of home's.
 func (f *fixture) done(step Step, err error) {
-	f.lac("home").progress.busy = step
+	f.takes(f.lac("home"), step)
 	f.core.lacs.agenda.slotsTaken++
 	f.step(StepDone{LAC: LAC{Name: "home"}, Step: step, Err: err})
 }
@@ -33,7 +33,7 @@ func TestLinkGoesAfterAnotherStep(t *testing.T) {
 		"only a hang-up that fails": {lost, func(*fixture) {}, true},
 		"it has lived since":        {nil, func(n *fixture) { n.plays(20*time.Second, alive, succeeds) }, true},
 		"it was dialled since":      {nil, func(n *fixture) { n.done(StepDial, nil) }, true},
-		"long ago":                  {nil, func(n *fixture) { n.now = n.now.Add(reasonTTL); n.lac("home").progress.aliveAt = n.now }, true},
+		"long ago":                  {nil, func(n *fixture) { n.now = n.now.Add(reasonTTL); n.took(n.lac("home"), StepAsk, ErrAlive, n.now) }, true},
 	} {
 		n, _ := oneLNS(t, "", full)
 		n.step(TaskWorks{Task: TaskGuard})
@@ -66,7 +66,8 @@ func TestLinkComesUpInAHangUp(t *testing.T) {
 		n.ends(8, peerCloses)
 		n.links(office)
 		l := n.lac("home")
-		l.progress.busy, l.hangUpAt = StepHangUp, n.now
+		n.takes(l, StepHangUp)
+		l.hangUpAt = n.now
 		n.core.lacs.agenda.slotsTaken++
 		n.now = n.now.Add(tc.up)
 		home.Index = 7
@@ -140,10 +141,9 @@ func TestHangUpWhileTheNameIsUnknown(t *testing.T) {
 		n.now = n.now.Add(2 * time.Minute)
 		l := n.lac("office")
 		l.hiddenAt, l.hidden = n.now.Add(-tc.ago), false
-		l.progress.next = n.now
 		n.step(Tick{})
-		if l.progress.busy != StepHangUp {
-			t.Fatalf("%s: %v is under way", name, l.progress.busy)
+		if !l.progress.takes(StepHangUp) {
+			t.Fatalf("%s: %v is under way", name, l.progress.underWay())
 		}
 		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp})
 		if got := l.plannedUntil.After(n.now); got != tc.want {
@@ -208,7 +208,8 @@ func TestAmbiguousLinkComesUpInAHangUp(t *testing.T) {
 		n.ends(8, peerCloses)
 		n.links(inUserspace(office)...)
 		l := n.lac("home")
-		l.progress.busy, l.hangUpAt = StepHangUp, n.now
+		n.takes(l, StepHangUp)
+		l.hangUpAt = n.now
 		n.core.lacs.agenda.slotsTaken++
 		n.now = n.now.Add(tc.up)
 		n.links(inUserspace(office, home)...)

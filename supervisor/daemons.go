@@ -142,7 +142,7 @@ func (ls *lacTable) takeProcesses(changes []processChange, first bool, now time.
 // forgetInstance forgets the LACs of an instance that no longer exists.
 func (ls *lacTable) forgetInstance(id string) {
 	maps.DeleteFunc(ls.byKey, func(_ string, l *lac) bool {
-		idle := l.instance == id && l.progress.busy == StepNone
+		idle := l.instance == id && l.progress.underWay() == StepNone
 		if idle {
 			ls.agenda.drop(l)
 		}
@@ -167,8 +167,8 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			continue
 		}
 		hungUp := l.forgetTunnel(now)
-		l.progress.forgetDial()
-		l.silentAt, l.attemptAt, l.notDiallingSince, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		l.progress.xl2tpdEnded()
+		l.silentAt, l.attemptAt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 		l.plannedUntil, l.overAt = time.Time{}, time.Time{}
 		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt, l.cutHangUpAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		if runs {
@@ -181,9 +181,8 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 		}
 		if autodials && !hungUp {
 			l.notRedialled, l.attemptAt = false, now
-			busy := l.progress.busy
-			l.progress = dialling(now)
-			l.progress.busy, l.stale = busy, busy != StepNone
+			l.progress.dialled(now)
+			l.stale = l.progress.underWay() != StepNone
 		}
 	}
 }

@@ -55,7 +55,7 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 // takeOwnDial reports whether the dial that was seen is the one that recovery has just asked for.
 func takeOwnDial(lacs []*lac, now time.Time) bool {
 	for _, l := range lacs {
-		own := l.progress.busy == StepDial || l.progress.busy == StepRedial || now.Sub(l.dialledAt) < attemptTime
+		own := l.progress.takes(StepDial, StepRedial) || now.Sub(l.dialledAt) < attemptTime
 		if own && l.awaitsDial {
 			l.awaitsDial = false
 			return true
@@ -147,9 +147,7 @@ func (l *lac) startAgain(now time.Time) {
 	l.had, l.notRedialled, l.lastEnd, l.possibleEnds, l.silentAt = hadOne, false, nil, nil, time.Time{}
 	l.attemptAt, l.notDiallingSince = now, time.Time{}
 	if l.progress.isIdle() {
-		busy := l.progress.busy
-		l.progress = dialling(now)
-		l.progress.busy = busy
+		l.progress.dialled(now)
 	}
 }
 
@@ -193,7 +191,7 @@ func (d *dials) mayRedialAgain(lacs []*lac, now time.Time) {
 	var down, unsure []*lac
 	for _, l := range lacs {
 		switch {
-		case l.progress.busy == StepHangUp:
+		case l.progress.takes(StepHangUp):
 			down = append(down, l)
 		case d.surelyUp(l, now):
 		case d.candidates(l).up():

@@ -25,7 +25,7 @@ func TestDialWhileRecoveryAsks(t *testing.T) {
 		n.links()
 		n.after(time.Minute)
 		n.replaced("autodial = yes\n", 101)
-		n.lac("home").progress.busy = step
+		n.takes(n.lac("home"), step)
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		if got := !n.lac("home").mayBeHungUp(); got != want {
 			t.Errorf("%q under way: dialled again %v, want %v", step, got, want)
@@ -42,8 +42,8 @@ func TestRedialOfWhatNobodyHasSeenDialled(t *testing.T) {
 	for name, more := range map[string]string{"15 s": "redial = yes\nredial timeout = 15\n", "60 s": "redial = yes\nredial timeout = 60\n", "30 s": "redial = yes\n"} {
 		n, _ := oneLNS(t, more, full)
 		n.replaced(more, 101)
-		n.lac("office").progress.next = n.now.Add(2 * time.Minute) // as after steps that have failed
-		n.lac("home").progress.next = n.now.Add(2 * time.Minute)
+		n.rests(n.lac("office"), n.now.Add(2*time.Minute))
+		n.rests(n.lac("home"), n.now.Add(2*time.Minute))
 		for _, r := range n.attempts(6*time.Minute, 20*time.Second, waits) {
 			if r.Step == StepDial {
 				t.Errorf("redial after %s: %v of %s", name, r.Step, r.LAC.Name)
@@ -136,7 +136,7 @@ func TestRedialsOnAfterAHangUp(t *testing.T) {
 		n.ends(7, why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true})
 		n.lac("office").noRedial()
 		n.links(home)
-		n.lac("home").progress.busy = StepHangUp
+		n.takes(n.lac("home"), StepHangUp)
 		n.core.lacs.agenda.slotsTaken++
 		n.ends(8, why{Reason: "hung up"})
 		n.links()
@@ -194,7 +194,7 @@ func TestDialAfterAClosedCall(t *testing.T) {
 		} else {
 			n.links(office)
 		}
-		n.lac("home").progress.busy = StepDial
+		n.takes(n.lac("home"), StepDial)
 		n.core.lacs.agenda.slotsTaken++
 		n.lac("home").awaitsDial = true
 		n.step(Dials{Peer: closer.Peer.Addr()})
@@ -211,7 +211,7 @@ func TestDialOfTheOneThatIsDown(t *testing.T) {
 		office, _ := officeAndHome()
 		n.ends(8, peerCloses)
 		n.links(office)
-		n.lac("home").progress.since, n.lac("home").progress.next = n.now, n.now.Add(after)
+		n.rests(n.lac("home"), n.now.Add(after))
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		if n.lac("home").attemptAt != n.now {
 			t.Errorf("the attempt is not known")

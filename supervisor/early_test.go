@@ -130,7 +130,7 @@ func TestNoDialAnewBeforeARedial(t *testing.T) {
 	n.plays(5*time.Second, alive, outcome)
 	n.step(Dials{Peer: closer.Peer.Addr()})
 	l := n.lac("office")
-	l.progress.last, l.progress.err, l.progress.busy = StepNone, nil, StepRenew // it had begun before
+	n.takes(l, StepRenew) // it had begun before
 	n.core.lacs.agenda.slotsTaken++
 	n.plays(2*time.Second, alive, outcome)
 	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew})

@@ -71,16 +71,16 @@ func (h *hangUps) recordEnd(one news, now time.Time) {
 // peerWasDead reports whether the peer of a LAC's silent link has left a question unanswered. While the Hello guard works, that
 // counts for longer: the guard would have seen it if the operator had hung up since.
 func (h *hangUps) peerWasDead(l *lac, now time.Time) bool {
-	p, guardAt := &l.progress, h.health.guardAt
-	return p.peerIsDead(now) || p.peer == peerSilent && !guardAt.IsZero() && !p.peerAt.Before(guardAt)
+	guardAt := h.health.guardAt
+	return l.progress.peerIsDead(now) || !guardAt.IsZero() && l.progress.peerSilentSince(guardAt)
 }
 
 // saMadeAt returns when charon has last confirmed a new SA for one of these sections; zero: never. charon may not have
 // listed that SA yet.
 func (h *hangUps) saMadeAt(names []name) (at time.Time) {
 	for _, l := range h.lacsNamed(names) {
-		if p := &l.progress; p.sa != saUnconfirmed && p.doneAt.After(at) {
-			at = p.doneAt
+		if made := l.progress.saMadeAt(); made.After(at) {
+			at = made
 		}
 	}
 	return at
@@ -91,9 +91,7 @@ func (h *hangUps) saMadeAt(names []name) (at time.Time) {
 // reason for the link's end.
 func (h *hangUps) answered(one news, now time.Time) (at time.Time) {
 	for _, l := range h.lacsNamed(one.names) {
-		alive := l.progress.aliveAt
-		inSilence := !one.silentSince.IsZero() && alive.After(one.silentSince) && l.progress.peer != peerSilent
-		if (inSilence || now.Sub(alive) < aliveTime) && alive.After(at) {
+		if alive := l.progress.peerAliveAt(one.silentSince, now); alive.After(at) {
 			at = alive
 		}
 	}
@@ -118,7 +116,7 @@ func (h *hangUps) attributeEnd(c *end, now time.Time) {
 func (h *hangUps) attributeTo(l *lac, c *end, now time.Time) {
 	cut := now.Sub(l.cutHangUpAt) < reasonTTL
 	if l.lastEnd == c && (l.progress.isHangingUp(now) || cut || l.cameInHangUp(c, now)) && !c.Operator {
-		c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
+		c.assumed = (!c.failed || c.inferred) && l.progress.takes(StepHangUp)
 		c.failed, c.inferred = true, false
 		h.planRedial(l, c)
 	}
@@ -156,8 +154,7 @@ func (h *hangUps) attributeToAny(lacs []*lac, c *end, now time.Time) {
 // awaitsStep reports whether the result of the step that recovery takes for a LAC shows whether the operator has hung up.
 // StepAsk does, and StepRenew: it asks the peer first.
 func (e *end) awaitsStep(l *lac) bool {
-	busy := l.progress.busy
-	return busy == StepHangUp || e.inferred && (busy == StepAsk || busy == StepRenew)
+	return l.progress.takes(StepHangUp) || e.inferred && l.progress.takes(StepAsk, StepRenew)
 }
 
 // cameInHangUp reports whether the link that has ended came up in the moment in which recovery made xl2tpd hang up.

@@ -26,7 +26,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 		}
 		n := established(t, conf, keepalive)
 		up, off, index, pid, done := true, false, 10, 100, []string{}
-		sa, current := secured("1"), link("ppp0", 5, true)
+		sa, current, last := secured("1"), link("ppp0", 5, true), StepNone
 		ends := func(e Ending) {
 			e.OwnedConnection = closer
 			late := rng.IntN(3) == 0 // it may be heard behind the fact
@@ -39,8 +39,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 			up = false
 		}
 		for range 30 {
-			own := n.lac(name).progress
-			ambiguous := own.busy != StepNone || own.last == StepHangUp // recovery may have caused it
+			ambiguous := n.lac(name).progress.underWay() != StepNone || last == StepHangUp // recovery may have caused it
 			switch what := rng.IntN(10); {
 			case what == 0 && !up:
 				done = append(done, "up")
@@ -97,7 +96,9 @@ func TestHungUpIsLeftDown(t *testing.T) {
 					err = lost
 				}
 				got := n.steps(wait, err)
-				done = append(done, fmt.Sprintf("%v: %v", wait, got))
+				if done = append(done, fmt.Sprintf("%v: %v", wait, got)); len(got) > 0 {
+					last = got[len(got)-1]
+				}
 				if off && slices.ContainsFunc(got, func(s Step) bool { return s != StepNone }) {
 					t.Fatalf("seed %d: %v after %q", seed, got, done)
 				}
@@ -276,7 +277,7 @@ func TestATunnelComesAfterASilentAnswer(t *testing.T) {
 			}
 			return lost
 		})
-		if p.peer != peerSilent {
+		if !p.peerSilentSince(time.Time{}) {
 			t.Fatalf("%s: the peer is not silent", name)
 		}
 		s := n.xl2tpd(oneLAC + "[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = /etc/ppp/callers\n")
@@ -285,7 +286,7 @@ func TestATunnelComesAfterASilentAnswer(t *testing.T) {
 		caller := link("ppp4", 9, true)
 		caller.OptFile, caller.TTY = "/etc/ppp/callers", ""
 		n.links(link("ppp0", 5, true), caller)
-		if got := p.peer != peerSilent || p.busy == StepAsk; got != tc.again {
+		if got := !p.peerSilentSince(time.Time{}) || p.takes(StepAsk); got != tc.again {
 			t.Errorf("%s: asked again %v, want %v", name, got, tc.again)
 		}
 	}
@@ -320,7 +321,7 @@ func TestTwoEndsWhileOneIsHungUp(t *testing.T) {
 		n := ambiguousUp(t, "", "recover = full\n")
 		n.plays(time.Minute, alive, succeeds)
 		office, home := n.lac("office"), n.lac("home")
-		home.progress.busy = StepHangUp
+		n.takes(home, StepHangUp)
 		n.core.lacs.agenda.slotsTaken++
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.after(time.Second)

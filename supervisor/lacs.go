@@ -48,7 +48,7 @@ func (ls *lacTable) tunnelCame(one news) {
 	ls.markLACs(one.names)
 	for _, l := range ls.byKey {
 		s := ls.topology.section(l)
-		if s != nil && (!one.outer.IsValid() || slices.Contains(s.LNSIPs, one.outer)) && (l.progress.peer == peerSilent || l.progress.busy == StepAsk) {
+		if s != nil && (!one.outer.IsValid() || slices.Contains(s.LNSIPs, one.outer)) && l.progress.peerMayBeSilent() {
 			l.progress.outdateAnswer()
 			ls.agenda.mark(l)
 		}

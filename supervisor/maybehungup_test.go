@@ -457,7 +457,7 @@ func TestCertainlyDown(t *testing.T) {
 		n := ambiguousUp(t, "", "recover = full\n")
 		n.step(TaskWorks{Task: TaskGuard})
 		n.after(time.Second)
-		n.lac("office").progress.busy = StepHangUp
+		n.takes(n.lac("office"), StepHangUp)
 		n.core.lacs.agenda.slotsTaken++
 		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp})
 		n.links()

@@ -26,7 +26,7 @@ func (l *lac) noteGroup(c *candidates, s *xl2tpd.Section, now time.Time) {
 // of them: xl2tpd ignores the dial of one that is up (xl2tpd.c, control_handle_lac_connect). noteMissing returns when to
 // look again; zero: when something has changed.
 func (ls *lacTable) noteMissing(l *lac, s *xl2tpd.Section, c *candidates, now time.Time) time.Time {
-	if l.progress.busy != StepDial && slices.ContainsFunc([]time.Time{l.groupChangedAt, l.sccrqAt, l.calledAt}, l.missingSince) {
+	if !l.progress.takes(StepDial) && slices.ContainsFunc([]time.Time{l.groupChangedAt, l.sccrqAt, l.calledAt}, l.missingSince) {
 		l.downAt, l.notRedialled, l.missingAt = time.Time{}, false, time.Time{} // so xl2tpd may redial it
 	}
 	due := ls.situations.missingDue(l, s, c)
@@ -47,7 +47,7 @@ func (l *lac) missingSince(at time.Time) bool {
 // none of them. By then the Hello guard has seen no request for a tunnel or call for longer than any redial takes. Zero:
 // all are up, or one may have been hung up, or nobody would see a redial.
 func (ss *situations) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Time {
-	if ss.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.since.IsZero() {
+	if ss.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.troubleSince().IsZero() {
 		return time.Time{}
 	}
 	group := *c.ambiguous[0]

@@ -467,8 +467,8 @@ func (h *simHost) hangUp(d *dialler, operator bool) (was, heard bool) {
 func (h *simHost) failed(d *dialler, format string, args ...any) {
 	h.t.Helper()
 	l := h.lac(d.name)
-	h.t.Fatalf("seed %d, %s at %v: %s\nafter %q\n%+v\n%s\n%s\nladder %+v\nerr %v, next %v, last %v\nlast %+v\nperhaps %+v\nrules %q", h.seed, d.name, h.now.Sub(epoch), fmt.Sprintf(format, args...),
-		h.events, h.kind, h.lacs, h.caller, l.progress, l.progress.err, l.progress.next.Sub(epoch), l.progress.last, l.lastEnd, l.possibleEnds, h.rules[max(0, len(h.rules)-12):])
+	h.t.Fatalf("seed %d, %s at %v: %s\nafter %q\n%+v\n%s\n%s\nprogress %+v\nlast %+v\nperhaps %+v\nrules %q", h.seed, d.name, h.now.Sub(epoch), fmt.Sprintf(format, args...),
+		h.events, h.kind, h.lacs, h.caller, l.progress, l.lastEnd, l.possibleEnds, h.rules[max(0, len(h.rules)-12):])
 }
 
 // takeStep begins a step of recovery, as the executor does.

@@ -56,8 +56,9 @@ func TestOwnNewSAIsRenewedAfterItsTime(t *testing.T) {
 	n := established(t, oneLAC, full)
 	n.plays(time.Minute, alive, succeeds)
 	n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
-	p := &n.lac("tokyo").progress
-	p.last, p.err, p.sa, p.doneAt, p.peer, p.next = StepSecure, nil, saConfirmed, n.now, peerSilent, n.now.Add(minPause)
+	n.lac("tokyo").progress = progress{}
+	n.took(n.lac("tokyo"), StepSecure, nil, n.now)
+	n.took(n.lac("tokyo"), StepAsk, nil, n.now)
 	n.core.lacs.agenda.mark(n.lac("tokyo"))
 	n.step(Tick{})
 	n.actions = nil
@@ -85,11 +86,12 @@ func TestAskedBeforeANewSA(t *testing.T) {
 		n.step(TaskFailed{Task: WatcherVICI, Err: lost})
 		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
 		office, home := n.lac("office"), n.lac("home")
-		office.progress.busy, home.progress.busy, home.progress.peer = tc.step, StepAsk, peerUnknown
+		n.takes(office, tc.step)
+		n.takes(home, StepAsk)
 		n.core.lacs.agenda.slotsTaken++
 		n.step(StepDone{LAC: LAC{Name: "office"}, Step: tc.step, Err: tc.err})
 		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepAsk})
-		if got := home.progress.peer == peerSilent; got != tc.dead {
+		if got := home.progress.peerSilentSince(time.Time{}); got != tc.dead {
 			t.Errorf("%s: dead %v, want %v", name, got, tc.dead)
 		}
 	}
@@ -108,9 +110,7 @@ func TestNewSAHasTheTimeOfARedial(t *testing.T) {
 			n.lac(l).had = hadOne
 		}
 		n.links()
-		made := n.now
-		p := &n.lac("office").progress
-		p.since, p.last, p.doneAt, p.sa, p.saRenewed, p.next = made, StepRenew, made, saConfirmed, true, made.Add(time.Hour)
+		n.took(n.lac("office"), StepRenew, nil, n.now)
 		n.lac("office").lastEnd = &end{sure: true, failed: true}
 		pause, _ := time.ParseDuration(timeout + "s")
 		if got := n.core.lacs.situations.trialTime(n.lac("office")); got != pause+attemptTime {
@@ -189,8 +189,9 @@ func TestXl2tpdKilledWhileTheLNSRefuses(t *testing.T) {
 		n.ends(8, peerCloses)
 		n.links(office)
 		n.after(time.Minute)
-		p := &n.lac("home").progress
-		p.last, p.dials, p.failed, p.next = StepDial, dials, 3, n.now.Add(time.Minute)
+		for range dials {
+			n.took(n.lac("home"), StepDial, nil, n.now)
+		}
 		n.replaced("redial = yes\n", 0) // it is gone, and then its links
 		n.after(time.Second)
 		n.replaced("redial = yes\n", 101)

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"xl2tpd-keepalive/internal/message"
@@ -170,17 +171,51 @@ func (p *progress) commands() bool {
 	return p.busy == StepDial || p.busy == StepRedial || p.busy == StepHangUp
 }
 
-// forgetDial notes that xl2tpd has ended, and its attempt with it. So a missing answer to that attempt says nothing about
-// the SA.
-func (p *progress) forgetDial() {
+// takes reports whether one of these steps is under way.
+func (p *progress) takes(these ...Step) bool { return slices.Contains(these, p.busy) }
+
+// underWay returns the step under way; StepNone: none is.
+func (p *progress) underWay() Step { return p.busy }
+
+// abandon forgets the step under way: its result says nothing any more.
+func (p *progress) abandon() { p.busy = StepNone }
+
+// xl2tpdEnded notes that xl2tpd has ended, and its attempt with it. So a missing answer to that attempt says nothing about
+// the SA, and nothing is left to wait for.
+func (p *progress) xl2tpdEnded() {
 	if p.busy == StepNone && (p.last == StepDial || p.last == StepRedial) {
 		p.last = StepNone
 	}
+	p.next = time.Time{}
 }
 
-// dialling returns the progress of a LAC that somebody has just dialled.
-func dialling(now time.Time) progress {
-	return progress{since: now, last: StepDial, dials: 1, next: now.Add(attemptTime)}
+// dialled begins anew for a LAC that somebody has just dialled. A step under way goes on.
+func (p *progress) dialled(now time.Time) {
+	*p = progress{busy: p.busy, since: now, last: StepDial, dials: 1, next: now.Add(attemptTime)}
+}
+
+// troubleSince returns when the trouble was first seen; zero: there is none.
+func (p *progress) troubleSince() time.Time { return p.since }
+
+// needsSlot reports whether a step is due, and all slots are taken.
+func (p *progress) needsSlot() bool { return p.waitsForSlot }
+
+// decision returns the rule that has decided in the latest advance, and the pause that has decided when; no rule: none has.
+func (p *progress) decision() (rule, pause string) { return p.rule, p.pause }
+
+// waitText returns what recovery waits for between two steps, for the status; empty: nothing of its own.
+func (p *progress) waitText(now time.Time) message.Text {
+	switch {
+	case p.waitsForSlot:
+		return "waits until it is its turn to be brought back"
+	case errors.Is(p.err, ErrNoRoute):
+		return "waits for a route to the LNS"
+	case (p.last == StepDial || p.last == StepRedial) && p.err == nil:
+		return "waits for the LNS to answer"
+	case p.failed > 0:
+		return message.Sprintf("tries again in %v (%d failed)", max(p.next.Sub(now), 0).Round(time.Second), p.failed)
+	}
+	return ""
 }
 
 // advance returns the step to take now, or when to look again; zero: when something has changed. Unless a slot is free, it
@@ -330,6 +365,24 @@ func (p *progress) renewedByOthers(now time.Time) {
 	p.last, p.err, p.next = StepRenew, nil, now.Add(grace)
 }
 
+// peerSilentSince reports whether the peer of the silent link has left a question unanswered at that time or later, and
+// has not answered since.
+func (p *progress) peerSilentSince(at time.Time) bool { return p.peer == peerSilent && !p.peerAt.Before(at) }
+
+// peerMayBeSilent reports whether the peer of the silent link has left a question unanswered, or is being asked.
+func (p *progress) peerMayBeSilent() bool { return p.peer == peerSilent || p.busy == StepAsk }
+
+// peerAliveAt returns when recovery last learned that the peer of a silent link lives; zero: not lately, and not in this
+// silence without a later question that the peer has not answered. silentSince is the begin of that silence; zero: there is
+// none.
+func (p *progress) peerAliveAt(silentSince, now time.Time) time.Time {
+	inSilence := !silentSince.IsZero() && p.aliveAt.After(silentSince) && p.peer != peerSilent
+	if inSilence || now.Sub(p.aliveAt) < aliveTime {
+		return p.aliveAt
+	}
+	return time.Time{}
+}
+
 // outdateAnswer notes that the peer of the silent link has to be asked again: it may be reached through a new SA by now.
 func (p *progress) outdateAnswer() { p.peer, p.askAt = peerOutdated, time.Time{} }
 
@@ -436,6 +489,23 @@ func (p *progress) peerAlive(jitter float64, now time.Time) {
 	p.aliveAt, p.askAt = now, now.Add(spread(aliveLook, jitter))
 }
 
+// saMadeAt returns when charon has confirmed an SA that recovery has requested for this LAC; zero: its latest answer was
+// another one.
+func (p *progress) saMadeAt() time.Time {
+	if p.sa == saUnconfirmed {
+		return time.Time{}
+	}
+	return p.doneAt
+}
+
+// saRequestedAt returns when charon last answered a request for an SA in this trouble; zero: there was no such request.
+func (p *progress) saRequestedAt() time.Time {
+	if !p.saRenewed {
+		return time.Time{}
+	}
+	return p.doneAt
+}
+
 // ownTrial returns until when the SA that recovery has made for this LAC has to bring a tunnel back. It is in the past if
 // there is no such SA.
 func (p *progress) ownTrial() time.Time {
@@ -446,7 +516,7 @@ func (p *progress) ownTrial() time.Time {
 }
 
 // leftSA reports whether a step has left the SA alone, because it works.
-func leftSA(err error) bool { return isAny(err, ErrAnswers, ErrSAInUse) }
+func leftSA(err error) bool { return errors.Is(err, ErrAnswers) || errors.Is(err, ErrSAInUse) }
 
 // noteHangUp notes whether a step has hung up, or has dialled after that.
 func (p *progress) noteHangUp(step Step, err error, now time.Time) {

@@ -73,7 +73,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		l.silentAt, l.attemptAt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 	}
 	step, again := l.progress.advance(is, ls.agenda.slotFree(), ls.jitter(), now)
-	ls.agenda.set(l, earlier(earlier(at, again), earlier(redialDue, missingDue)), l.progress.waitsForSlot)
+	ls.agenda.set(l, earlier(earlier(at, again), earlier(redialDue, missingDue)), l.progress.needsSlot())
 	ls.logRule(l, step)
 	if step == StepNone {
 		return
@@ -113,8 +113,8 @@ func (ls *lacTable) request(l *lac, s *xl2tpd.Section, c *candidates, is situati
 		SA: ls.health.uniqueID(sa), SAName: sa.Name, SAPeer: sa.Peer, LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), LastAttempt: l.lastAttempt(),
 	}
 	r.Inside, r.Beside = ls.farEndRequests(l.possibleLinks(c, ls.health.guardAt), r.SA)
-	if step == StepHangUp && is.moved && l.progress.saRenewed {
-		r.Since = l.progress.doneAt
+	if step == StepHangUp && is.moved {
+		r.Since = l.progress.saRequestedAt()
 	}
 	if l.ikeTo == r.Host { // xl2tpd.conf still has the same LNS
 		r.IKE = l.ike
@@ -200,11 +200,12 @@ func count(all []*tunnel, is func(*tunnel) bool) (n int) {
 
 // logRule writes to the debug log which rule has decided.
 func (ls *lacTable) logRule(l *lac, step Step) {
-	if l.progress.rule == "" {
+	rule, pause := l.progress.decision()
+	if rule == "" {
 		return
 	}
 	ls.logLAC(l, slog.LevelDebug, "recovery has decided",
-		slog.String("step", does(step)), slog.String("rule", l.progress.rule), slog.String("pause", l.progress.pause))
+		slog.String("step", does(step)), slog.String("rule", rule), slog.String("pause", pause))
 }
 
 // lastAttempt returns when xl2tpd last asked the LNS for a tunnel that may be this LAC's; zero: it has not.

@@ -61,7 +61,7 @@ func (d *dials) isRedialled(l *lac, now time.Time) bool {
 // after `max redials` it gives up (magic_lac_dial). If nobody acknowledges xl2tpd's StopCCN, an attempt takes two
 // attemptTimes. guardAt is since when the Hello guard sees what xl2tpd sends; zero: it does not.
 func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.Time {
-	since := l.progress.since
+	since := l.progress.troubleSince()
 	if !s.Redial || l.notRedialled || l.hidden || l.mayBeHungUp() || l.mayBeDialled(a, s) || since.IsZero() || guardAt.IsZero() {
 		return time.Time{}
 	}

@@ -372,7 +372,7 @@ func TestAnsweredAttemptHasItsTime(t *testing.T) {
 		n.links()
 		n.after(time.Second) // the trouble begins
 		l := n.lac(name)
-		l.progress.busy = StepRedial
+		n.takes(l, StepRedial)
 		n.core.lacs.agenda.slotsTaken++
 		n.step(StepDone{LAC: LAC{Name: name}, Step: StepRedial, Err: ErrAnswered})
 		if got := n.steps(attemptTime-time.Second, nil); len(got) > 0 {
@@ -391,7 +391,7 @@ func TestNoDialBeforeAPlannedRedial(t *testing.T) {
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	l := n.lac("office")
-	l.progress.busy = StepRedial
+	n.takes(l, StepRedial)
 	n.core.lacs.agenda.slotsTaken++
 	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRedial, Err: errors.Join(ErrHungUp, ErrGaveUp)})
 	s := n.core.topology.section(l)

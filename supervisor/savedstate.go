@@ -161,10 +161,10 @@ func (ls *lacTable) save(l *lac) {
 		} else {
 			state.Unsure = !l.lastEnd.Operator
 		}
-	case l.had == hadOne && !l.progress.since.IsZero():
+	case l.had == hadOne && !l.progress.troubleSince().IsZero():
 		idle := l.notRedialled && l.missingAt.IsZero() // one that was only taken for down may be up
 		state = LACState{Idle: idle, Attempt: l.attemptAt, Over: l.overAt, Silent: l.silentAt, Planned: l.plannedUntil}
-		if state.HangUp = l.cutHangUpAt; l.progress.busy == StepHangUp {
+		if state.HangUp = l.cutHangUpAt; l.progress.takes(StepHangUp) {
 			state.HangUp = l.hangUpAt
 		}
 		if l.lastEnd != nil {

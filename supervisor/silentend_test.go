@@ -25,7 +25,7 @@ func TestLivesOnWithoutItsSA(t *testing.T) {
 		n.actions = nil
 		n.now = n.now.Add(10 * time.Second)
 		if tc.answered > 0 {
-			n.lac("tokyo").progress.aliveAt = n.now.Add(-tc.answered)
+			n.took(n.lac("tokyo"), StepAsk, ErrAlive, n.now.Add(-tc.answered))
 		}
 		n.links()
 		if got := n.lac("tokyo").lastEnd.failed; got != tc.failed {
@@ -52,7 +52,8 @@ func TestGoneWhileRecoveryFindsThePeerAlive(t *testing.T) {
 		n.plays(time.Minute, alive, succeeds)
 		names := []string{"office", "home"}[:len(tc.results)]
 		for _, of := range names {
-			n.lac(of).possibleEnds, n.lac(of).progress.busy = nil, StepHangUp
+			n.takes(n.lac(of), StepHangUp)
+			n.lac(of).possibleEnds = nil
 			n.core.lacs.agenda.slotsTaken++
 		}
 		n.links()
@@ -73,7 +74,8 @@ func TestGoneWhileAnotherIsHungUp(t *testing.T) {
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.plays(time.Minute, alive, succeeds)
 		office, home := n.lac("office"), n.lac("home")
-		office.possibleEnds, home.possibleEnds, home.progress.busy = nil, nil, StepHangUp
+		n.takes(home, StepHangUp)
+		office.possibleEnds, home.possibleEnds = nil, nil
 		n.core.lacs.agenda.slotsTaken++
 		n.links()
 		if !office.mayBeHungUp() {
@@ -137,7 +139,7 @@ func TestGoneWhileThePeerIsAsked(t *testing.T) {
 				n.plays(time.Minute, alive, succeeds)
 				n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
 				l := n.lac(lacs[len(lacs)-1])
-				l.progress.busy = step
+				n.takes(l, step)
 				n.core.lacs.agenda.slotsTaken++
 				n.actions = nil
 				n.links()
@@ -172,15 +174,17 @@ func TestGoneWhileThePeerIsAskedForTwo(t *testing.T) {
 		n.withoutGuard()
 		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
 		names := []string{"office", "home"}
+		n.core.lacs.agenda.slotsTaken = maxSlots // no other step begins
 		for i, of := range names {
 			l := n.lac(of)
-			l.lastEnd, l.possibleEnds, l.progress.busy = nil, nil, StepNone
-			if l.progress.next = n.now.Add(time.Hour); tc.results[i] != nil {
-				l.progress.busy = StepAsk
-			}
-			if errors.Is(tc.results[i], ErrPeerDead) {
-				l.progress.busy = StepHangUp
-				n.core.lacs.agenda.slotsTaken++
+			l.lastEnd, l.possibleEnds = nil, nil
+			switch {
+			case tc.results[i] == nil:
+				n.takes(l, StepNone)
+			case errors.Is(tc.results[i], ErrPeerDead):
+				n.takes(l, StepHangUp)
+			default:
+				n.takes(l, StepAsk)
 			}
 		}
 		n.actions = nil
@@ -189,7 +193,7 @@ func TestGoneWhileThePeerIsAskedForTwo(t *testing.T) {
 			t.Errorf("%s: office is dialled before that is decided", name)
 		}
 		for i, of := range names {
-			if busy := n.lac(of).progress.busy; busy != StepNone {
+			if busy := n.lac(of).progress.underWay(); busy != StepNone {
 				n.step(StepDone{LAC: LAC{Name: of}, Step: busy, Err: tc.results[i]})
 			}
 		}
@@ -212,7 +216,7 @@ func TestGoneWhileThePeerIsAskedAfterAHangUp(t *testing.T) {
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.withoutGuard()
 		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
-		n.lac("home").progress.busy = StepAsk
+		n.takes(n.lac("home"), StepAsk)
 		n.actions = nil
 		n.links()
 		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepAsk, Err: err})
@@ -259,7 +263,8 @@ func TestGoneBeforeANewXl2tpd(t *testing.T) {
 	for _, stale := range []bool{true, false} {
 		n := ambiguousUp(t, "autodial = yes\n", "recover = full\n")
 		l := n.lac("home")
-		l.progress.busy, l.stale, l.endsMeanwhile = StepHangUp, stale, endList{{assumed: true}}
+		n.takes(l, StepHangUp)
+		l.stale, l.endsMeanwhile = stale, endList{{assumed: true}}
 		n.core.lacs.agenda.slotsTaken++
 		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: lost})
 		if l.endsMeanwhile != nil {
@@ -276,14 +281,14 @@ func TestSilentTunnelThatRecoveryHasHungUp(t *testing.T) {
 		office, _ := officeAndHome()
 		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
 		home := n.lac("home")
-		if home.progress.busy = step; step != StepNone {
+		if n.takes(home, step); step != StepNone {
 			n.core.lacs.agenda.slotsTaken++
 		}
 		n.links(office)
 		if step != StepNone {
 			n.step(StepDone{LAC: LAC{Name: "home"}, Step: step})
 		}
-		home.progress.busy = StepRenew
+		n.takes(home, StepRenew)
 		n.core.lacs.agenda.slotsTaken++
 		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepRenew, Err: ErrSAInUse})
 		if got := !home.mayBeHungUp(); got != want {

@@ -123,7 +123,7 @@ const ignoredPause = 15 * time.Minute
 // second call for a LAC, and logs "already active". If both ends close a call at the same time, xl2tpd may keep that call
 // for ever.
 func (ss *situations) dialIgnoredAt(l *lac, c *candidates, now time.Time) time.Time {
-	done := !l.dialBegan.IsZero() && !l.dialledAt.Before(l.dialBegan) && l.progress.busy != StepDial
+	done := !l.dialBegan.IsZero() && !l.dialledAt.Before(l.dialBegan) && !l.progress.takes(StepDial)
 	since := func(at time.Time) bool { return !at.Before(l.dialBegan) }
 	sees := !ss.health.guardAt.IsZero() && !ss.health.guardAt.After(l.dialBegan) && !l.hidden && !since(l.hiddenAt)
 	if !done || !sees || c.any() || since(l.askedAt) || since(l.hangUpAt) || since(l.xl2tpdAt) || now.Sub(l.ignoredAt) < ignoredPause {
@@ -175,7 +175,7 @@ func (l *lac) redials(s *xl2tpd.Section) (redialsFor, pause time.Duration) {
 	case l.notRedialled:
 	case s.Redial && (l.had >= mayHaveHad || s.Autodial): // the LAC was dialled, or may have been
 		redialsFor, pause = redialTime(s), s.RedialTimeout
-		if since := l.progress.since; !since.IsZero() && l.dialledAt.After(since) {
+		if since := l.progress.troubleSince(); !since.IsZero() && l.dialledAt.After(since) {
 			redialsFor += l.dialledAt.Sub(since)
 		}
 	case s.Autodial && l.had != hadOne:
@@ -212,8 +212,8 @@ func (l *lac) confirmedSA(trying bool, listedAt, now time.Time) bool {
 	if trying { // only an SA from before the attempt counts
 		at = l.attemptAt
 	}
-	p := &l.progress
-	return p.sa != saUnconfirmed && p.doneAt.After(listedAt) && at.Sub(p.doneAt) < unlistedTime
+	made := l.progress.saMadeAt()
+	return made.After(listedAt) && at.Sub(made) < unlistedTime
 }
 
 // stuck reports whether one of the calls has been without addresses for callTime. If not, at is when that will be so.
@@ -296,12 +296,12 @@ func (t *topology) ifDialled(l *lac) bool {
 func (ss *situations) readNeighbours(is *situation, l *lac, s *xl2tpd.Section, now time.Time) (until time.Time) {
 	for _, other := range ss.neighbours(l, s) {
 		switch p := &other.progress; {
-		case p.busy == StepRenew:
+		case p.takes(StepRenew):
 			is.renewing = true
-		case p.busy == StepSecure:
+		case p.takes(StepSecure):
 			is.saOnTrial = true
-		case p.sa != saUnconfirmed && now.Sub(p.doneAt) < ss.trialTime(other): // also if xl2tpd was made to dial over it since
-			is.saOnTrial, until = true, earlier(until, p.doneAt.Add(ss.trialTime(other)))
+		case now.Sub(p.saMadeAt()) < ss.trialTime(other): // also if xl2tpd was made to dial over it since
+			is.saOnTrial, until = true, earlier(until, p.saMadeAt().Add(ss.trialTime(other)))
 		}
 	}
 	if tried := l.xl2tpdAt.Add(attemptTime); is.mayBeHungUp && !l.xl2tpdAt.IsZero() && now.Before(tried) {

@@ -17,14 +17,15 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 	}
 	l := ls.ensureLAC(name{"lac", ev.LAC.Name, ev.LAC.Instance})
 	ls.agenda.mark(l)
-	if l.progress.busy != ev.Step {
+	if l.progress.underWay() != ev.Step {
 		return
 	}
 	if ev.Step == StepRenew || ev.Step == StepSecure {
 		ls.takeNewSA(l, ev.Err)
 	}
 	if l.stale {
-		l.progress.busy, l.stale, l.endsMeanwhile = StepNone, false, nil
+		l.progress.abandon()
+		l.stale, l.endsMeanwhile = false, nil
 		return
 	}
 	err := ev.Err

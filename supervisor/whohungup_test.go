@@ -21,11 +21,10 @@ func TestEndOfATunnelThatWasHungUpBefore(t *testing.T) {
 		"it is still up":         {20 * time.Second, true},
 	} {
 		n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
-		p := &n.lac("home").progress
-		p.last, p.failed = StepHangUp, 1
+		n.took(n.lac("home"), StepHangUp, nil, n.now)
 		n.plays(tc.up, alive, succeeds)
 		if tc.busy {
-			p.busy = StepHangUp
+			n.takes(n.lac("home"), StepHangUp)
 			n.core.lacs.agenda.slotsTaken++
 		}
 		office, _ := officeAndHome()
