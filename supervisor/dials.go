@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // dials takes what xl2tpd asks the LNSs for: tunnels and calls.
@@ -47,7 +48,7 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 		d.noteEarlyDial(l, now)
 	}
 	l.noteAttempt(lns, now)
-	if l.mayBeHungUp() && !l.progress.commands() {
+	if l.mayBeHungUp() && !l.progress.Commands() {
 		d.dialledAgain(l, now)
 	}
 }
@@ -55,7 +56,7 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 // takeOwnDial reports whether the dial that was seen is the one that recovery has just asked for.
 func takeOwnDial(lacs []*lac, now time.Time) bool {
 	for _, l := range lacs {
-		own := l.progress.takes(StepDial, StepRedial) || now.Sub(l.dialledAt) < attemptTime
+		own := l.progress.Takes(policy.StepDial, policy.StepRedial) || now.Sub(l.dialledAt) < policy.AttemptTime
 		if own && l.awaitsDial {
 			l.awaitsDial = false
 			return true
@@ -96,8 +97,8 @@ func (d *dials) noteEarlyDial(l *lac, now time.Time) {
 		return
 	}
 	for _, planned := range []time.Time{l.overAt.Add(s.RedialTimeout), l.unresolvedAt.Add(s.RedialTimeout)} {
-		if now.Before(planned.Add(-timerDelay)) && planned.After(l.plannedUntil) {
-			l.plannedUntil = planned.Add(timerDelay)
+		if now.Before(planned.Add(-policy.TimerDelay)) && planned.After(l.plannedUntil) {
+			l.plannedUntil = planned.Add(policy.TimerDelay)
 		}
 	}
 }
@@ -146,8 +147,8 @@ func (d *dials) dialledAgain(l *lac, now time.Time) {
 func (l *lac) startAgain(now time.Time) {
 	l.had, l.notRedialled, l.lastEnd, l.possibleEnds, l.silentAt = hadOne, false, nil, nil, time.Time{}
 	l.attemptAt, l.notDiallingSince = now, time.Time{}
-	if l.progress.isIdle() {
-		l.progress.dialled(now)
+	if l.progress.IsIdle() {
+		l.progress.Dialled(now)
 	}
 }
 
@@ -156,7 +157,7 @@ func (l *lac) startAgain(now time.Time) {
 func (l *lac) takeAutodial(now time.Time) bool {
 	began := l.startedAt
 	l.startedAt = time.Time{}
-	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && !l.progress.commands()
+	return !began.IsZero() && now.Sub(began) <= policy.ReasonDelay && l.mayBeHungUp() && !l.progress.Commands()
 }
 
 // dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up, or may have
@@ -164,7 +165,7 @@ func (l *lac) takeAutodial(now time.Time) bool {
 // order.
 func (d *dials) dialsHungUp(lacs []*lac) {
 	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return d.candidates(l).up() })
-	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || l.progress.commands() }) {
+	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || l.progress.Commands() }) {
 		return
 	}
 	for _, l := range down {
@@ -191,7 +192,7 @@ func (d *dials) mayRedialAgain(lacs []*lac, now time.Time) {
 	var down, unsure []*lac
 	for _, l := range lacs {
 		switch {
-		case l.progress.takes(StepHangUp):
+		case l.progress.Takes(policy.StepHangUp):
 			down = append(down, l)
 		case d.surelyUp(l, now):
 		case d.candidates(l).up():

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // Somebody dials a LAC after the end of its tunnel or attempt, before xl2tpd redials it. xl2tpd redials it in its time all
@@ -66,7 +68,7 @@ func TestDialAfterAnEnd(t *testing.T) {
 		for _, l := range n.core.lacs.byKey {
 			got = l.plannedUntil
 		}
-		if want := ended.Add(tc.want + timerDelay); tc.want == 0 && !got.IsZero() || tc.want > 0 && !got.Equal(want) {
+		if want := ended.Add(tc.want + policy.TimerDelay); tc.want == 0 && !got.IsZero() || tc.want > 0 && !got.Equal(want) {
 			t.Errorf("%s: planned until %v after the end, want %v", name, got.Sub(ended), tc.want)
 		}
 	}
@@ -103,7 +105,7 @@ func TestDialAfterALookup(t *testing.T) {
 		n.now = found.Add(tc.after)
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		for _, l := range n.core.lacs.byKey {
-			if want := found.Add(tc.want + timerDelay); tc.want == 0 && !l.plannedUntil.IsZero() || tc.want > 0 && !l.plannedUntil.Equal(want) {
+			if want := found.Add(tc.want + policy.TimerDelay); tc.want == 0 && !l.plannedUntil.IsZero() || tc.want > 0 && !l.plannedUntil.Equal(want) {
 				t.Errorf("%s: planned until %v after the lookup, want %v", name, l.plannedUntil.Sub(found), tc.want)
 			}
 		}
@@ -122,7 +124,7 @@ func TestNoDialAnewBeforeARedial(t *testing.T) {
 	ended := n.now
 	var at time.Duration // of the first dial
 	outcome := func(r Recover) error {
-		if (r.Step == StepDial || r.Step == StepRedial) && at == 0 {
+		if (r.Step == policy.StepDial || r.Step == policy.StepRedial) && at == 0 {
 			at = n.now.Sub(ended)
 		}
 		return nil
@@ -130,10 +132,10 @@ func TestNoDialAnewBeforeARedial(t *testing.T) {
 	n.plays(5*time.Second, alive, outcome)
 	n.step(Dials{Peer: closer.Peer.Addr()})
 	l := n.lac("office")
-	n.takes(l, StepRenew) // it had begun before
+	n.takes(l, policy.StepRenew) // it had begun before
 	n.core.lacs.agenda.slotsTaken++
 	n.plays(2*time.Second, alive, outcome)
-	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew})
+	n.step(StepDone{LAC: LAC{Name: "office"}, Step: policy.StepRenew})
 	n.step(secured("2"))
 	n.plays(time.Minute, alive, outcome)
 	if at < 30*time.Second {

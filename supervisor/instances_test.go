@@ -14,6 +14,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -131,7 +132,7 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 	n.actions = nil
 	dials := 0
 	n.plays(5*time.Minute, probe.Result{}, func(r Recover) error {
-		if r.Step == StepDial {
+		if r.Step == policy.StepDial {
 			dials++
 		}
 		if r.To != (xl2tpd.Target{Process: s.Instances[1].Process, Pipe: branchPipe}) || r.LAC != (LAC{branchPath + " " + branchPipe, "tokyo"}) {
@@ -305,10 +306,10 @@ func TestDialOfAnUnknownOwner(t *testing.T) {
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		n.plays(30*time.Second, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
 			switch r.Step {
-			case StepDial:
+			case policy.StepDial:
 				t.Errorf("got %+v, want no dial", r)
-			case StepRedial:
-				return ErrRedialsLater
+			case policy.StepRedial:
+				return policy.ErrRedialsLater
 			}
 			return nil
 		})

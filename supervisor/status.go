@@ -12,6 +12,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // recent is how many round-trip times are kept for a tunnel.
@@ -252,11 +253,11 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 // recoveryText returns what recovery does for a LAC without a tunnel, for the status; empty: nothing.
 func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) message.Text {
 	p := &l.progress
-	switch waits := p.waitText(now); {
-	case ls.situations.goal(l, s) == goalNone || p.troubleSince().IsZero():
+	switch waits := p.WaitText(now); {
+	case ls.situations.goal(l, s) == policy.GoalNone || p.TroubleSince().IsZero():
 		return ""
-	case p.underWay() != StepNone:
-		return p.underWay().text()
+	case p.UnderWay() != policy.StepNone:
+		return p.UnderWay().Text()
 	case l.lastEnd.mayBeHangUp():
 		return "" // xl2tpd redials, unless it was hung up
 	case l.mayBeHungUp():

@@ -1,49 +1,64 @@
 package supervisor
 
-import "time"
+import (
+	"time"
+
+	"xl2tpd-keepalive/supervisor/recovery/policy"
+)
+
+// Times of the policy that tests wait for.
+const (
+	attemptLasts = 31 * time.Second
+	connectTime  = 10 * time.Second
+	deadAfter    = 65 * time.Second
+	stuckAfter   = 150 * time.Second
+	deadTime     = 15 * time.Second
+	aliveLook    = 10 * time.Second
+	firstPause   = 5 * time.Second // after a step that has failed
+)
 
 // asking are situations in which recovery takes a step. The later ones are for a LAC that has got a new SA.
-var asking = map[Step][]situation{
-	StepSecure: {{goal: goalFull, daemon: true}},
-	StepDial:   {{goal: goalRedial, daemon: true}},
-	StepRedial: {{goal: goalRedial, daemon: true, trying: true}},
-	StepRenew: {
-		{goal: goalFull, daemon: true, hasSA: true, endedSilent: true},
-		{goal: goalFull, daemon: true, hasSA: true, redialsFor: time.Hour},
-		{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: 100 * time.Second},
+var asking = map[policy.Step][]policy.Situation{
+	policy.StepSecure: {{Goal: policy.GoalFull, Daemon: true}},
+	policy.StepDial:   {{Goal: policy.GoalRedial, Daemon: true}},
+	policy.StepRedial: {{Goal: policy.GoalRedial, Daemon: true, Trying: true}},
+	policy.StepRenew: {
+		{Goal: policy.GoalFull, Daemon: true, HasSA: true, EndedSilent: true},
+		{Goal: policy.GoalFull, Daemon: true, HasSA: true, RedialsFor: time.Hour},
+		{Goal: policy.GoalFull, Daemon: true, HasSA: true, Up: true, Quiet: 100 * time.Second},
 	},
-	StepHangUp: {{goal: goalRedial, daemon: true, stuck: true}},
-	StepLook:   {{goal: goalRedial, daemon: true}},
-	StepAsk:    {{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: time.Second}},
+	policy.StepHangUp: {{Goal: policy.GoalRedial, Daemon: true, Stuck: true}},
+	policy.StepLook:   {{Goal: policy.GoalRedial, Daemon: true}},
+	policy.StepAsk:    {{Goal: policy.GoalFull, Daemon: true, HasSA: true, Up: true, Quiet: time.Second}},
 }
 
 // takes makes a step of a LAC's recovery the one under way. What recovery knows of the LAC stays as it is. StepNone: no step
 // is under way.
-func (f *fixture) takes(l *lac, step Step) {
+func (f *fixture) takes(l *lac, step policy.Step) {
 	f.t.Helper()
-	well := l.progress.troubleSince().IsZero()
-	if l.progress.abandon(); step != StepNone {
+	well := l.progress.TroubleSince().IsZero()
+	if l.progress.Abandon(); step != policy.StepNone {
 		f.takesInTrouble(l, step)
 	}
 	if well {
-		l.progress.advance(situation{up: true}, true, 0.5, f.now)
+		l.progress.Advance(policy.Situation{Up: true}, true, 0.5, f.now)
 	}
 }
 
 // takesInTrouble does the same, and if there was no trouble, it begins now.
-func (f *fixture) takesInTrouble(l *lac, step Step) {
+func (f *fixture) takesInTrouble(l *lac, step policy.Step) {
 	f.t.Helper()
 	for _, is := range asking[step] {
 		p := l.progress
-		if step == StepAsk {
-			p.outdateAnswer()
+		if step == policy.StepAsk {
+			p.OutdateAnswer()
 		}
 		for _, at := range []time.Time{f.now, f.now.Add(time.Minute)} { // the trouble begins, and then a step is due
-			p.abandon()
-			p.xl2tpdEnded()
-			p.advance(is, step != StepLook, 0.5, at) // in the wait for a slot the LNS is looked for
+			p.Abandon()
+			p.Xl2tpdEnded()
+			p.Advance(is, step != policy.StepLook, 0.5, at) // in the wait for a slot the LNS is looked for
 		}
-		if p.underWay() == step {
+		if p.UnderWay() == step {
 			l.progress = p
 			return
 		}
@@ -52,14 +67,14 @@ func (f *fixture) takesInTrouble(l *lac, step Step) {
 }
 
 // took makes a step of a LAC's recovery the latest one. It has ended at that time.
-func (f *fixture) took(l *lac, step Step, err error, at time.Time) {
+func (f *fixture) took(l *lac, step policy.Step, err error, at time.Time) {
 	f.t.Helper()
 	f.takesInTrouble(l, step)
-	l.progress.stepDone(err, situation{}, 0.5, at)
+	l.progress.StepDone(err, policy.Situation{}, 0.5, at)
 }
 
 // rests lets recovery take no step for a LAC until then: there was no route, which is looked for every 2 s.
 func (f *fixture) rests(l *lac, until time.Time) {
 	f.t.Helper()
-	f.took(l, StepDial, ErrNoRoute, until.Add(-2*time.Second))
+	f.took(l, policy.StepDial, policy.ErrNoRoute, until.Add(-2*time.Second))
 }

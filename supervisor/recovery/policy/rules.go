@@ -1,4 +1,4 @@
-package supervisor
+package policy
 
 import (
 	"slices"
@@ -7,8 +7,8 @@ import (
 
 // ruleInput is what a rule looks at: the progress of a LAC's recovery, and the LAC's situation.
 type ruleInput struct {
-	p      *progress
-	s      situation
+	p      *Progress
+	s      Situation
 	jitter float64 // in [0, 1)
 	now    time.Time
 }
@@ -19,7 +19,7 @@ type rule struct {
 	holds func(*ruleInput) bool
 	step  Step                       // StepNone: wait
 	until func(*ruleInput) time.Time // when to look again; nil for a step, and where the situation or another LAC says when
-	notes func(*progress)            // what waiting changes; nil: nothing
+	notes func(*Progress)            // what waiting changes; nil: nothing
 	why   string
 }
 
@@ -41,7 +41,7 @@ var rules = []rule{
 		why: "The same, and the peer may have forgotten the SA. Unless xl2tpd dials, a new one is made less and less often."},
 	{name: "perhaps hung up, and the SA has to stay", holds: (*ruleInput).mayBeHungUpAndSAInUse, step: StepSecure,
 		why: "The same. If the peer has forgotten the SA, charon finds that out in its own negotiation."},
-	{name: "perhaps hung up", holds: (*ruleInput).mayBeHungUp, step: StepNone, until: (*ruleInput).afterMaxPause, notes: (*progress).countAsDial,
+	{name: "perhaps hung up", holds: (*ruleInput).mayBeHungUp, step: StepNone, until: (*ruleInput).afterMaxPause, notes: (*Progress).countAsDial,
 		why: "What an operator has hung up stays down, so it is neither dialled nor hung up: that is left to xl2tpd."},
 	{name: "silent for too long", holds: (*ruleInput).overdue, step: StepHangUp,
 		why: "A Hello of xl2tpd's should have found by now that the peer is dead."},
@@ -72,12 +72,12 @@ var rules = []rule{
 	{name: "dialled without answer, and the SA has to stay", holds: (*ruleInput).dialUnansweredAndSAInUse, step: StepSecure,
 		why: "If the peer has forgotten the SA, charon finds that out in its own negotiation."},
 	{name: "xl2tpd redials one of several", holds: (*ruleInput).readyForOneOfSeveral, step: StepNone,
-		until: (*ruleInput).afterXl2tpdsAttempt, notes: (*progress).countAsDial,
+		until: (*ruleInput).afterXl2tpdsAttempt, notes: (*Progress).countAsDial,
 		why: "LACs with one LNS can't be told apart while xl2tpd dials, so its own attempt has its time."},
 	{name: "xl2tpd dials, and may redial besides", holds: (*ruleInput).readyBesideARedial, step: StepNone, until: (*ruleInput).untilPlannedOnce,
 		why: "Somebody else has dialled. Made to dial anew, xl2tpd would keep to its next redial all the same, and call twice."},
 	{name: "xl2tpd redials twice in each redial timeout", holds: (*ruleInput).readyBesideRedials, step: StepNone,
-		until: (*ruleInput).afterXl2tpdsAttempt, notes: (*progress).countAsRedial,
+		until: (*ruleInput).afterXl2tpdsAttempt, notes: (*Progress).countAsRedial,
 		why: "The same, and it does not end. xl2tpd's attempts over the new SA have their time, as after a dial anew."},
 	{name: "xl2tpd dials from before the SA", holds: (*ruleInput).readyForXl2tpd, step: StepRedial,
 		why: "An attempt that began without the SA can't succeed any more."},
@@ -85,13 +85,13 @@ var rules = []rule{
 		why: "xl2tpd has had its time, and the SA may be what fails."},
 	{name: "xl2tpd has redialled, and the SA has to stay", holds: (*ruleInput).xl2tpdRedialsAndSAInUse, step: StepSecure,
 		why: "The same, if no other tunnel shows that the SA works."},
-	{name: "xl2tpd redials", holds: (*ruleInput).xl2tpdRedials, step: StepNone, until: (*ruleInput).untilXl2tpdGivesUp, notes: (*progress).awaitRedial,
+	{name: "xl2tpd redials", holds: (*ruleInput).xl2tpdRedials, step: StepNone, until: (*ruleInput).untilXl2tpdGivesUp, notes: (*Progress).awaitRedial,
 		why: "Made to dial meanwhile, xl2tpd would call twice."},
 	{name: "the last tunnel still closes", holds: (*ruleInput).closing, step: StepNone, until: (*ruleInput).untilClosed,
 		why: "xl2tpd would dial inside the tunnel that it closes."},
 	{name: "hung up while xl2tpd may redial", holds: (*ruleInput).redialPlanned, step: StepNone, until: (*ruleInput).untilPlanned,
 		why: "What was hung up may have been another LAC's, or gone already. xl2tpd keeps to its next redial, and would call twice."},
-	{name: "a call waits for PPP", holds: (*ruleInput).calling, step: StepNone, until: (*ruleInput).untilCalled, notes: (*progress).awaitCall,
+	{name: "a call waits for PPP", holds: (*ruleInput).calling, step: StepNone, until: (*ruleInput).untilCalled, notes: (*Progress).awaitCall,
 		why: "xl2tpd has a call already, and a second one must not be made."},
 	{name: "xl2tpd dials one of several already", holds: (*ruleInput).tryingOneOfSeveral, step: StepNone, until: (*ruleInput).untilTried,
 		why: "The attempt is not given up: xl2tpd's own redial of another LAC would be taken for it."},
@@ -101,8 +101,8 @@ var rules = []rule{
 		why: "Nothing is in the way, and xl2tpd does not redial."},
 }
 
-// does returns what a rule with that step does, for the log and docs/recovery.md.
-func does(s Step) string {
+// Does returns what a rule with that step does, for the log and docs/recovery.md.
+func Does(s Step) string {
 	if s == StepNone {
 		return "wait"
 	}
@@ -141,7 +141,7 @@ var pauses = []pauseRule{
 
 // decide returns the step of the first rule that holds, and when to look again if that step is StepNone; zero: when
 // something has changed.
-func (p *progress) decide(s situation, jitter float64, now time.Time) (Step, time.Time) {
+func (p *Progress) decide(s Situation, jitter float64, now time.Time) (Step, time.Time) {
 	in := &ruleInput{p, s, jitter, now}
 	fruitless := p.fruitless(s)
 	if fruitless {
@@ -189,7 +189,7 @@ func (in *ruleInput) firstOf(these []rule) (r rule, holds bool) {
 }
 
 // dueAt returns when the next step is due, as the first pause that holds says.
-func (p *progress) dueAt(s situation, now time.Time) time.Time {
+func (p *Progress) dueAt(s Situation, now time.Time) time.Time {
 	in := &ruleInput{p: p, s: s, now: now}
 	for _, one := range pauses {
 		if one.holds(in) {
@@ -201,41 +201,41 @@ func (p *progress) dueAt(s situation, now time.Time) time.Time {
 }
 
 // ipsec reports whether there may be an SA that recovery can bring back.
-func (in *ruleInput) ipsec() bool { return in.s.goal == goalFull && !in.p.noConnection }
+func (in *ruleInput) ipsec() bool { return in.s.Goal == GoalFull && !in.p.noConnection }
 
 // renews reports whether recovery may end the IKE SA.
-func (in *ruleInput) renews() bool { return in.ipsec() && !in.s.saInUse }
+func (in *ruleInput) renews() bool { return in.ipsec() && !in.s.SAInUse }
 
 func (in *ruleInput) always() bool { return true }
 
 // needsSA reports whether the tunnel has a link, or xl2tpd may redial it.
-func (in *ruleInput) needsSA() bool { return in.s.up || in.s.redialPause > 0 }
+func (in *ruleInput) needsSA() bool { return in.s.Up || in.s.RedialPause > 0 }
 
-func (in *ruleInput) renewing() bool { return in.s.renewing }
+func (in *ruleInput) renewing() bool { return in.s.Renewing }
 
 // endsOnTrial reports whether the next step would end an SA that is on trial, or a tunnel that such an SA may bring back.
 func (in *ruleInput) endsOnTrial() bool {
-	own := in.now.Before(in.p.ownTrial())
-	if !in.s.saOnTrial && !own {
+	own := in.now.Before(in.p.OwnTrial())
+	if !in.s.SAOnTrial && !own {
 		return false
 	}
 	r, _ := in.firstOf(rules)
-	return r.step == StepRenew || in.s.saOnTrial && r.step == StepHangUp && in.s.silent()
+	return r.step == StepRenew || in.s.SAOnTrial && r.step == StepHangUp && in.s.silent()
 }
 
-func (in *ruleInput) mayBeHungUp() bool { return in.s.mayBeHungUp }
+func (in *ruleInput) mayBeHungUp() bool { return in.s.MayBeHungUp }
 
 func (in *ruleInput) mayBeHungUpWithoutSA() bool {
-	return in.s.mayBeHungUp && in.unsecured() && in.needsSA()
+	return in.s.MayBeHungUp && in.unsecured() && in.needsSA()
 }
 
 func (in *ruleInput) mayBeHungUpWithOldSA() bool {
-	return in.s.mayBeHungUp && in.renews() && in.needsSA() && in.saTrialOver()
+	return in.s.MayBeHungUp && in.renews() && in.needsSA() && in.saTrialOver()
 }
 
 // mayBeHungUpAndSAInUse reports whether charon should try an SA that must stay.
 func (in *ruleInput) mayBeHungUpAndSAInUse() bool {
-	return in.s.mayBeHungUp && in.saInUseAndUnproven() && in.needsSA() && in.saTrialOver()
+	return in.s.MayBeHungUp && in.saInUseAndUnproven() && in.needsSA() && in.saTrialOver()
 }
 
 // saTrialOver reports whether the time in which the latest new SA may help is over.
@@ -246,19 +246,19 @@ func (in *ruleInput) saTrialOver() bool {
 // saTrialTime returns the time in which a new SA may help. If xl2tpd asks for no tunnel, it is as long as the trouble
 // had lasted when the SA was made. So it doubles with each new SA.
 func (in *ruleInput) saTrialTime() time.Duration {
-	if in.s.sccrqAt.After(in.p.doneAt) {
-		return maxPause
+	if in.s.SCCRQAt.After(in.p.doneAt) {
+		return MaxPause
 	}
 	since := in.p.since
-	if in.s.endedAt.After(since) { // the link was silent before
-		since = in.s.endedAt
+	if in.s.EndedAt.After(since) { // the link was silent before
+		since = in.s.EndedAt
 	}
-	return max(maxPause, in.p.doneAt.Sub(since))
+	return max(MaxPause, in.p.doneAt.Sub(since))
 }
 
-func (in *ruleInput) isUp() bool { return in.s.up }
+func (in *ruleInput) isUp() bool { return in.s.Up }
 
-func (in *ruleInput) overdue() bool { return in.s.up && in.s.quiet >= stuckAfter }
+func (in *ruleInput) overdue() bool { return in.s.Up && in.s.Quiet >= stuckAfter }
 
 func (in *ruleInput) deadAndNotRenewable() bool {
 	return in.s.silent() && in.p.peer == peerSilent && (!in.renews() || in.p.renewed())
@@ -267,39 +267,39 @@ func (in *ruleInput) deadAndNotRenewable() bool {
 // deadBesideADial reports whether a dead link would be hung up that may be a neighbour's, while xl2tpd may be dialling that
 // neighbour.
 func (in *ruleInput) deadBesideADial() bool {
-	return (in.deadAndNotRenewable() || in.movedAway()) && in.now.Before(in.s.neighbourDialledUntil)
+	return (in.deadAndNotRenewable() || in.movedAway()) && in.now.Before(in.s.NeighbourDialledUntil)
 }
 
 func (in *ruleInput) movedAway() bool {
-	return in.s.moved && in.ipsec() && in.p.saRenewed && in.s.quiet > 0
+	return in.s.Moved && in.ipsec() && in.p.saRenewed && in.s.Quiet > 0
 }
 
 // justMovedAway is movedAway right after the SA was made.
 func (in *ruleInput) justMovedAway() bool { return in.movedAway() && in.p.sa == saSettling }
 
-func (in *ruleInput) upWithoutSA() bool { return in.s.withoutSA && in.ipsec() }
+func (in *ruleInput) upWithoutSA() bool { return in.s.WithoutSA && in.ipsec() }
 
-func (in *ruleInput) silentAndRenewable() bool { return in.s.up && in.renews() }
+func (in *ruleInput) silentAndRenewable() bool { return in.s.Up && in.renews() }
 
-func (in *ruleInput) stuckCall() bool { return in.s.stuck }
+func (in *ruleInput) stuckCall() bool { return in.s.Stuck }
 
-func (in *ruleInput) unsecured() bool { return in.ipsec() && !in.s.hasSA }
+func (in *ruleInput) unsecured() bool { return in.ipsec() && !in.s.HasSA }
 
 // halfClosed reports whether the tunnel has no call, and its SA is not what prevents one.
 func (in *ruleInput) halfClosed() bool {
-	return in.s.noCall && (in.s.hasSA || in.p.noConnection || in.s.goal == goalRedial)
+	return in.s.NoCall && (in.s.HasSA || in.p.noConnection || in.s.Goal == GoalRedial)
 }
 
-func (in *ruleInput) hangUpCut() bool { return in.s.hangUpCut && !in.calling() }
+func (in *ruleInput) hangUpCut() bool { return in.s.HangUpCut && !in.calling() }
 
-func (in *ruleInput) lostWithOldSA() bool { return in.renews() && in.s.endedSilent && !in.p.saRenewed }
+func (in *ruleInput) lostWithOldSA() bool { return in.renews() && in.s.EndedSilent && !in.p.saRenewed }
 
 func (in *ruleInput) dialUnanswered() bool {
 	return in.renews() && in.p.last == StepDial && in.p.dials%3 == 1
 }
 
 // saInUseAndUnproven reports whether the SA must stay, although nothing shows that it works.
-func (in *ruleInput) saInUseAndUnproven() bool { return in.ipsec() && in.s.saInUse && !in.s.saWorks }
+func (in *ruleInput) saInUseAndUnproven() bool { return in.ipsec() && in.s.SAInUse && !in.s.SAWorks }
 
 func (in *ruleInput) dialUnansweredAndSAInUse() bool {
 	return in.saInUseAndUnproven() && in.p.last == StepDial && in.p.dials%3 == 1
@@ -310,7 +310,7 @@ func (in *ruleInput) xl2tpdRedialsAndSAInUse() bool {
 }
 
 // xl2tpdRedials reports whether xl2tpd still redials by itself.
-func (in *ruleInput) xl2tpdRedials() bool { return in.now.Before(in.p.since.Add(in.s.redialsFor)) }
+func (in *ruleInput) xl2tpdRedials() bool { return in.now.Before(in.p.since.Add(in.s.RedialsFor)) }
 
 func (in *ruleInput) readyToDial() bool { return in.p.readyToDial(in.s) }
 
@@ -323,66 +323,66 @@ func (in *ruleInput) readyBesideARedial() bool {
 	return in.readyBesideRedials() && in.now.Before(in.untilPlannedOnce())
 }
 
-func (in *ruleInput) readyForOneOfSeveral() bool { return in.readyForXl2tpd() && in.s.sharesLNS }
+func (in *ruleInput) readyForOneOfSeveral() bool { return in.readyForXl2tpd() && in.s.SharesLNS }
 
 func (in *ruleInput) xl2tpdRedialsAndRenewable() bool { return in.xl2tpdRedials() && in.renews() }
 
-func (in *ruleInput) closing() bool { return in.now.Before(in.s.closingUntil) }
+func (in *ruleInput) closing() bool { return in.now.Before(in.s.ClosingUntil) }
 
-func (in *ruleInput) redialPlanned() bool { return in.now.Before(in.s.redialPlannedUntil) }
+func (in *ruleInput) redialPlanned() bool { return in.now.Before(in.s.RedialPlannedUntil) }
 
-func (in *ruleInput) calling() bool { return in.now.Before(in.s.callingUntil) }
+func (in *ruleInput) calling() bool { return in.now.Before(in.s.CallingUntil) }
 
-func (in *ruleInput) trying() bool { return in.s.trying }
+func (in *ruleInput) trying() bool { return in.s.Trying }
 
-func (in *ruleInput) tryingOneOfSeveral() bool { return in.s.trying && in.s.sharesLNS }
+func (in *ruleInput) tryingOneOfSeveral() bool { return in.s.Trying && in.s.SharesLNS }
 
 func (in *ruleInput) blocked() bool {
-	return (in.s.stuck || in.halfClosed()) && in.p.last != StepHangUp && in.p.err == nil
+	return (in.s.Stuck || in.halfClosed()) && in.p.last != StepHangUp && in.p.err == nil
 }
 
 func (in *ruleInput) hungUpDead() bool {
-	return in.p.last == StepHangUp && in.p.err == nil && !in.s.up && !in.s.stuck && in.s.endedSilent
+	return in.p.last == StepHangUp && in.p.err == nil && !in.s.Up && !in.s.Stuck && in.s.EndedSilent
 }
 
 func (in *ruleInput) dialsWithoutSA() bool {
-	return in.s.trying && in.p.last == StepDial && in.p.err == nil && in.unsecured()
+	return in.s.Trying && in.p.last == StepDial && in.p.err == nil && in.unsecured()
 }
 
 func (in *ruleInput) stepped() bool { return !in.p.next.IsZero() }
 
-func (in *ruleInput) linkedWithSA() bool { return in.s.up && !in.s.withoutSA }
+func (in *ruleInput) linkedWithSA() bool { return in.s.Up && !in.s.WithoutSA }
 
 func (in *ruleInput) redialsFirst() bool {
-	return in.s.redialsFor > 0 && !in.s.endedSilent && (in.s.hasSA || in.p.noConnection || in.s.goal == goalRedial)
+	return in.s.RedialsFor > 0 && !in.s.EndedSilent && (in.s.HasSA || in.p.noConnection || in.s.Goal == GoalRedial)
 }
 
-func (in *ruleInput) afterMaxPause() time.Time { return in.now.Add(maxPause) }
+func (in *ruleInput) afterMaxPause() time.Time { return in.now.Add(MaxPause) }
 
-func (in *ruleInput) untilOverdue() time.Time { return in.now.Add(stuckAfter - in.s.quiet) }
+func (in *ruleInput) untilOverdue() time.Time { return in.now.Add(stuckAfter - in.s.Quiet) }
 
 func (in *ruleInput) afterXl2tpdsAttempt() time.Time {
-	return in.now.Add(max(in.s.redialPause+attemptTime, pause(in.p.failed+1, in.jitter)))
+	return in.now.Add(max(in.s.RedialPause+AttemptTime, pause(in.p.failed+1, in.jitter)))
 }
 
 func (in *ruleInput) untilXl2tpdGivesUp() time.Time {
-	return earlier(earlier(in.p.since.Add(in.s.redialsFor), in.now.Add(maxPause)), in.s.redialDue)
+	return earlier(earlier(in.p.since.Add(in.s.RedialsFor), in.now.Add(MaxPause)), in.s.RedialDue)
 }
 
-func (in *ruleInput) untilCalled() time.Time { return in.s.callingUntil }
+func (in *ruleInput) untilCalled() time.Time { return in.s.CallingUntil }
 
-func (in *ruleInput) untilNeighbourDialled() time.Time { return in.s.neighbourDialledUntil }
+func (in *ruleInput) untilNeighbourDialled() time.Time { return in.s.NeighbourDialledUntil }
 
-func (in *ruleInput) untilTried() time.Time { return in.s.tryingUntil }
+func (in *ruleInput) untilTried() time.Time { return in.s.TryingUntil }
 
-func (in *ruleInput) untilClosed() time.Time { return in.s.closingUntil }
+func (in *ruleInput) untilClosed() time.Time { return in.s.ClosingUntil }
 
-func (in *ruleInput) untilPlanned() time.Time { return in.s.redialPlannedUntil }
+func (in *ruleInput) untilPlanned() time.Time { return in.s.RedialPlannedUntil }
 
 // untilPlannedOnce returns when xl2tpd has redialled once since the SA was made, and the pause after that step is over.
 func (in *ruleInput) untilPlannedOnce() time.Time {
 	paused := in.p.doneAt.Add(pause(in.p.failed+1, in.jitter))
-	redialled := earlier(in.s.redialPlannedUntil, in.p.doneAt.Add(in.s.redialPause+timerDelay))
+	redialled := earlier(in.s.RedialPlannedUntil, in.p.doneAt.Add(in.s.RedialPause+TimerDelay))
 	if redialled.After(paused) {
 		return redialled
 	}
@@ -398,18 +398,18 @@ func (in *ruleInput) untilGrace() time.Time { return in.p.since.Add(in.s.grace()
 func (in *ruleInput) untilGraceOrNext() time.Time { return earlier(in.untilGrace(), in.p.next) }
 
 func (in *ruleInput) afterFirstRedial() time.Time {
-	return in.p.since.Add(in.s.redialPause + attemptTime)
+	return in.p.since.Add(in.s.RedialPause + AttemptTime)
 }
 
 // countAsDial makes xl2tpd's own next attempt count as the latest dial.
-func (p *progress) countAsDial() { p.last = StepDial }
+func (p *Progress) countAsDial() { p.last = StepDial }
 
 // countAsRedial does the same as if recovery had made xl2tpd dial anew.
-func (p *progress) countAsRedial() { p.last = StepRedial }
+func (p *Progress) countAsRedial() { p.last = StepRedial }
 
 // awaitCall makes the next step due at the end of the call.
-func (p *progress) awaitCall() { p.awaits = endOfCall }
+func (p *Progress) awaitCall() { p.awaits = endOfCall }
 
 // awaitRedial makes the next step due as soon as xl2tpd does not redial any more. That step asks charon again whether it
 // has a connection for the LNS.
-func (p *progress) awaitRedial() { p.awaits, p.noConnection = endOfRedials, false }
+func (p *Progress) awaitRedial() { p.awaits, p.noConnection = endOfRedials, false }

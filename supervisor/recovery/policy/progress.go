@@ -1,4 +1,4 @@
-package supervisor
+package policy
 
 import (
 	"errors"
@@ -22,12 +22,12 @@ const (
 	StepAsk         // ask the peer of a silent link for a control message; changes nothing
 )
 
-// asks reports whether a step only asks: it changes nothing and needs no slot.
-func (s Step) asks() bool { return s == StepLook || s == StepAsk }
+// Asks reports whether a step only asks: it changes nothing and needs no slot.
+func (s Step) Asks() bool { return s == StepLook || s == StepAsk }
 
-func (s Step) String() string { return s.text().String() }
+func (s Step) String() string { return s.Text().String() }
 
-func (s Step) text() message.Text {
+func (s Step) Text() message.Text {
 	return [...]message.Text{"", "initiate the IPsec SA", "dial", "dial anew", "renew the IPsec SA", "hang up", "look for the LNS", "ask the peer"}[s]
 }
 
@@ -58,40 +58,37 @@ var (
 )
 
 const (
-	// grace is how long to wait before the first step: charon may already be retrying, and the close reason may arrive
+	// ReasonTTL is how long after the reason of its end a link may go away: xl2tpd repeats a StopCCN for 31 s before it
+	// ends the pppd.
+	ReasonTTL = 40 * time.Second
+	// ReasonDelay is how long after a tunnel's end its reason may become known.
+	ReasonDelay = 2 * time.Second
+	// TimerDelay is how late a redial of xl2tpd's may be.
+	TimerDelay = time.Second
+	// Grace is how long to wait before the first step: charon may already be retrying, and the close reason may arrive
 	// late.
-	grace = reasonDelay + time.Second
+	Grace = ReasonDelay + time.Second
 	// connectTime is grace while charon is negotiating. Initiating the same CHILD SA then would make a second pair of
 	// SAs.
 	connectTime = 10 * time.Second
 	// attemptLasts is after how long xl2tpd gives up an attempt that nobody answers: SCCRQ and its retransmissions
 	// (network.c, control_xmit).
 	attemptLasts = 31 * time.Second
-	// attemptTime is how long such an attempt takes at most. A second request in that time does nothing.
-	attemptTime = attemptLasts + 4*time.Second
+	// AttemptTime is how long such an attempt takes at most. A second request in that time does nothing.
+	AttemptTime = attemptLasts + 4*time.Second
 	// deadAfter is the silence after which a tunnel counts as dead without proof. It is longer than the time between
 	// two Hellos, which a living peer answers.
 	deadAfter = 65 * time.Second
 	// stuckAfter is the silence after which xl2tpd should have closed the tunnel: evidence stays fresh for a while,
 	// then a Hello passes and goes unanswered.
 	stuckAfter = 150 * time.Second
-	// callTime is how long a call may be without addresses: pppd gives LCP and authentication 30 s each. xl2tpd starts
-	// pppd with `passive`, so after that pppd waits for ever. As long as it waits, xl2tpd refuses to dial.
-	callTime = 75 * time.Second
-	// callStart is how long xl2tpd may take to make a call in a tunnel without one. While xl2tpd waits for the
-	// acknowledgement of an earlier call's end, it makes none. It takes that acknowledgement only under the session id
-	// of the call (control.c, handle_control). RFC 2661 does not require that session id in a ZLB.
-	callStart = 10 * time.Second
 	// stableAfter is how long a tunnel must be up to count as recovered.
 	stableAfter = time.Minute
 	// noConnectionTime is for how long an answer of charon's that it has no connection for the LNS is enough to dial in the
 	// clear. charon may have been asked before it had loaded its connections.
 	noConnectionTime = 30 * time.Second
-	// unlistedTime is how long an initiated SA counts while charon does not list its SAs. The SA may be lost after
-	// that, and then a dial would go out in the clear.
-	unlistedTime = 10 * time.Second
-	// helpTime is how long after a new SA a tunnel may take to show that it lives again.
-	helpTime = 10 * time.Second
+	// HelpTime is how long after a new SA a tunnel may take to show that it lives again.
+	HelpTime = 10 * time.Second
 	// routeLook and lnsLook are how often, in the pauses between steps, recovery looks for a route and for the LNS.
 	routeLook = 2 * time.Second
 	lnsLook   = 5 * time.Second
@@ -106,11 +103,11 @@ const (
 	// The backoff between steps.
 	minPause    = 5 * time.Second // after the first step that failed or did not help
 	jitterAfter = time.Minute     // pauses up to this one double
-	maxPause    = 5 * time.Minute // and later ones are random, from jitterAfter to at most this
+	MaxPause    = 5 * time.Minute // and later ones are random, from jitterAfter to at most this
 )
 
-// progress is how far the recovery of one LAC's tunnel has come.
-type progress struct {
+// Progress is how far the recovery of one LAC's tunnel has come.
+type Progress struct {
 	since        time.Time // when the trouble was first seen; zero: there is none
 	well         time.Time // when the tunnel was up again
 	next         time.Time // no step before this time; zero: as the situation says
@@ -163,48 +160,48 @@ const (
 	saSettling                    // there is one, and until next it has its time to help a link
 )
 
-// isIdle reports whether no step is under way that may change something.
-func (p *progress) isIdle() bool { return p.busy == StepNone || p.busy.asks() }
+// IsIdle reports whether no step is under way that may change something.
+func (p *Progress) IsIdle() bool { return p.busy == StepNone || p.busy.Asks() }
 
-// commands reports whether a step with a command to xl2tpd is under way: what xl2tpd does may be due to that.
-func (p *progress) commands() bool {
+// Commands reports whether a step with a command to xl2tpd is under way: what xl2tpd does may be due to that.
+func (p *Progress) Commands() bool {
 	return p.busy == StepDial || p.busy == StepRedial || p.busy == StepHangUp
 }
 
-// takes reports whether one of these steps is under way.
-func (p *progress) takes(these ...Step) bool { return slices.Contains(these, p.busy) }
+// Takes reports whether one of these steps is under way.
+func (p *Progress) Takes(these ...Step) bool { return slices.Contains(these, p.busy) }
 
-// underWay returns the step under way; StepNone: none is.
-func (p *progress) underWay() Step { return p.busy }
+// UnderWay returns the step under way; StepNone: none is.
+func (p *Progress) UnderWay() Step { return p.busy }
 
-// abandon forgets the step under way: its result says nothing any more.
-func (p *progress) abandon() { p.busy = StepNone }
+// Abandon forgets the step under way: its result says nothing any more.
+func (p *Progress) Abandon() { p.busy = StepNone }
 
-// xl2tpdEnded notes that xl2tpd has ended, and its attempt with it. So a missing answer to that attempt says nothing about
+// Xl2tpdEnded notes that xl2tpd has ended, and its attempt with it. So a missing answer to that attempt says nothing about
 // the SA, and nothing is left to wait for.
-func (p *progress) xl2tpdEnded() {
+func (p *Progress) Xl2tpdEnded() {
 	if p.busy == StepNone && (p.last == StepDial || p.last == StepRedial) {
 		p.last = StepNone
 	}
 	p.next = time.Time{}
 }
 
-// dialled begins anew for a LAC that somebody has just dialled. A step under way goes on.
-func (p *progress) dialled(now time.Time) {
-	*p = progress{busy: p.busy, since: now, last: StepDial, dials: 1, next: now.Add(attemptTime)}
+// Dialled begins anew for a LAC that somebody has just dialled. A step under way goes on.
+func (p *Progress) Dialled(now time.Time) {
+	*p = Progress{busy: p.busy, since: now, last: StepDial, dials: 1, next: now.Add(AttemptTime)}
 }
 
-// troubleSince returns when the trouble was first seen; zero: there is none.
-func (p *progress) troubleSince() time.Time { return p.since }
+// TroubleSince returns when the trouble was first seen; zero: there is none.
+func (p *Progress) TroubleSince() time.Time { return p.since }
 
-// needsSlot reports whether a step is due, and all slots are taken.
-func (p *progress) needsSlot() bool { return p.waitsForSlot }
+// NeedsSlot reports whether a step is due, and all slots are taken.
+func (p *Progress) NeedsSlot() bool { return p.waitsForSlot }
 
-// decision returns the rule that has decided in the latest advance, and the pause that has decided when; no rule: none has.
-func (p *progress) decision() (rule, pause string) { return p.rule, p.pause }
+// Decision returns the rule that has decided in the latest advance, and the pause that has decided when; no rule: none has.
+func (p *Progress) Decision() (rule, pause string) { return p.rule, p.pause }
 
-// waitText returns what recovery waits for between two steps, for the status; empty: nothing of its own.
-func (p *progress) waitText(now time.Time) message.Text {
+// WaitText returns what recovery waits for between two steps, for the status; empty: nothing of its own.
+func (p *Progress) WaitText(now time.Time) message.Text {
 	switch {
 	case p.waitsForSlot:
 		return "waits until it is its turn to be brought back"
@@ -218,37 +215,37 @@ func (p *progress) waitText(now time.Time) message.Text {
 	return ""
 }
 
-// advance returns the step to take now, or when to look again; zero: when something has changed. Unless a slot is free, it
+// Advance returns the step to take now, or when to look again; zero: when something has changed. Unless a slot is free, it
 // takes only steps that ask. jitter is in [0, 1).
 //
 // In every pause the peer of a silent link is asked, until it leaves a question unanswered. So when the link ends, the
 // latest answer says whether the peer was dead. It is asked once more before a step, if that answer is old by then. A LAC that
 // is just asking may miss a free slot. Then it gets the next one.
-func (p *progress) advance(s situation, slotFree bool, jitter float64, now time.Time) (Step, time.Time) {
+func (p *Progress) Advance(s Situation, slotFree bool, jitter float64, now time.Time) (Step, time.Time) {
 	step, at := p.nextStep(s, slotFree, jitter, now)
-	if step == StepNone && p.busy == StepNone && s.silent() && p.peer != peerSilent && s.goal != goalNone && s.daemon {
+	if step == StepNone && p.busy == StepNone && s.silent() && p.peer != peerSilent && s.Goal != GoalNone && s.Daemon {
 		return p.askPeer(at, now)
 	}
 	return step, at
 }
 
 // nextStep is advance, but for the questions to the peer of a silent link.
-func (p *progress) nextStep(s situation, slotFree bool, jitter float64, now time.Time) (Step, time.Time) {
+func (p *Progress) nextStep(s Situation, slotFree bool, jitter float64, now time.Time) (Step, time.Time) {
 	p.waitsForSlot, p.rule = false, ""
-	if s.isWell() {
+	if s.IsWell() {
 		return StepNone, p.tunnelIsUp(now)
 	}
 	if p.since.IsZero() {
 		p.begin(s, jitter, now)
 	}
-	if p.awaits == endOfCall && s.callingUntil.IsZero() || p.awaits == endOfRedials && s.redialsFor == 0 {
+	if p.awaits == endOfCall && s.CallingUntil.IsZero() || p.awaits == endOfRedials && s.RedialsFor == 0 {
 		p.awaits, p.next = nothing, time.Time{}
 	}
-	if s.goal == goalNone || !s.daemon || p.busy != StepNone {
+	if s.Goal == GoalNone || !s.Daemon || p.busy != StepNone {
 		return StepNone, time.Time{}
 	}
 	if s.silent() && p.peer != peerSilent {
-		if left := p.silenceLimit(s) - s.quiet; left > 0 {
+		if left := p.silenceLimit(s) - s.Quiet; left > 0 {
 			return StepNone, now.Add(left)
 		}
 	}
@@ -258,7 +255,7 @@ func (p *progress) nextStep(s situation, slotFree bool, jitter float64, now time
 	if !slotFree {
 		return p.waitForSlot(now)
 	}
-	if s.silent() && p.peer == peerSilent && !p.peerIsDead(now) {
+	if s.silent() && p.peer == peerSilent && !p.PeerIsDead(now) {
 		p.busy = StepAsk // until the peer answers, its silence still explains an end of the link
 		return StepAsk, time.Time{}
 	}
@@ -275,7 +272,7 @@ func (p *progress) nextStep(s situation, slotFree bool, jitter float64, now time
 }
 
 // waitForSlot waits, and looks meanwhile whether the LNS answers.
-func (p *progress) waitForSlot(now time.Time) (Step, time.Time) {
+func (p *Progress) waitForSlot(now time.Time) (Step, time.Time) {
 	p.waitsForSlot = true
 	if !p.lookAt.IsZero() && !p.lnsSilent {
 		return StepNone, time.Time{} // the LNS is there, so nothing is to be looked for
@@ -284,21 +281,21 @@ func (p *progress) waitForSlot(now time.Time) (Step, time.Time) {
 }
 
 // begin notes that there is trouble.
-func (p *progress) begin(s situation, jitter float64, now time.Time) {
+func (p *Progress) begin(s Situation, jitter float64, now time.Time) {
 	p.since, p.dials, p.noConnection, p.saRenewed = now, 0, false, false
 	p.lookAt, p.lnsSilent = time.Time{}, false
 	switch {
-	case s.trying:
-		p.last, p.next = StepDial, now.Add(attemptTime)
+	case s.Trying:
+		p.last, p.next = StepDial, now.Add(AttemptTime)
 	case p.last != StepNone: // the tunnel was up, but not for stableAfter
 		p.failed++
 		p.last, p.next = StepNone, now.Add(pause(p.failed, jitter))
 	}
 }
 
-// goesBefore reports whether this LAC gets a slot before the other one. The one with fewer failures goes first, so many
+// GoesBefore reports whether this LAC gets a slot before the other one. The one with fewer failures goes first, so many
 // hopeless LACs do not delay the others.
-func (p *progress) goesBefore(other *progress) bool {
+func (p *Progress) GoesBefore(other *Progress) bool {
 	if a, b := p.failures(), other.failures(); a != b {
 		return a < b
 	}
@@ -307,7 +304,7 @@ func (p *progress) goesBefore(other *progress) bool {
 
 // failures returns how many steps in a row failed or did not help. If the LNS does not answer, it returns more: the
 // next step will probably fail too.
-func (p *progress) failures() int {
+func (p *Progress) failures() int {
 	if p.lnsSilent {
 		return p.failed + 3
 	}
@@ -316,7 +313,7 @@ func (p *progress) failures() int {
 
 // lookForLNS returns StepLook when it is time to look for the LNS, and otherwise when to look, at most until. The LNS
 // may have been out of reach and be back.
-func (p *progress) lookForLNS(until, now time.Time) (Step, time.Time) {
+func (p *Progress) lookForLNS(until, now time.Time) (Step, time.Time) {
 	if p.failed == 0 && !p.waitsForSlot {
 		return StepNone, until
 	}
@@ -331,7 +328,7 @@ func (p *progress) lookForLNS(until, now time.Time) (Step, time.Time) {
 }
 
 // silenceLimit returns the silence after which the next step needs no proof that the peer is dead.
-func (p *progress) silenceLimit(s situation) time.Duration {
+func (p *Progress) silenceLimit(s Situation) time.Duration {
 	if p.renewed() || !(&ruleInput{p: p, s: s}).renews() {
 		return stuckAfter
 	}
@@ -339,10 +336,10 @@ func (p *progress) silenceLimit(s situation) time.Duration {
 }
 
 // renewed reports whether the silent link has a new SA already, or was hung up last.
-func (p *progress) renewed() bool { return p.last == StepRenew && p.err == nil || p.last == StepHangUp }
+func (p *Progress) renewed() bool { return p.last == StepRenew && p.err == nil || p.last == StepHangUp }
 
 // askPeer returns StepAsk when it is time to ask the peer of a silent link, and otherwise when to look, at most until.
-func (p *progress) askPeer(until, now time.Time) (Step, time.Time) {
+func (p *Progress) askPeer(until, now time.Time) (Step, time.Time) {
 	if now.Before(p.askAt) {
 		return StepNone, earlier(p.askAt, until)
 	}
@@ -350,32 +347,34 @@ func (p *progress) askPeer(until, now time.Time) (Step, time.Time) {
 	return StepAsk, time.Time{}
 }
 
-// peerIsDead reports whether the peer of the silent link has just left a question unanswered. A step needs to ask it no more.
-func (p *progress) peerIsDead(now time.Time) bool {
+// PeerIsDead reports whether the peer of the silent link has just left a question unanswered. A step needs to ask it no more.
+func (p *Progress) PeerIsDead(now time.Time) bool {
 	return p.peer == peerSilent && now.Sub(p.peerAt) <= deadTime
 }
 
-// renewedByOthers notes that the silent link has a new SA that recovery has not made for this LAC. The peer's earlier
+// RenewedByOthers notes that the silent link has a new SA that recovery has not made for this LAC. The peer's earlier
 // answer, over the old SA, says nothing about the new one.
-func (p *progress) renewedByOthers(now time.Time) {
-	p.outdateAnswer()
+func (p *Progress) RenewedByOthers(now time.Time) {
+	p.OutdateAnswer()
 	if p.busy == StepSecure || p.busy == StepRenew || p.since.IsZero() {
 		return
 	}
-	p.last, p.err, p.next = StepRenew, nil, now.Add(grace)
+	p.last, p.err, p.next = StepRenew, nil, now.Add(Grace)
 }
 
-// peerSilentSince reports whether the peer of the silent link has left a question unanswered at that time or later, and
+// PeerSilentSince reports whether the peer of the silent link has left a question unanswered at that time or later, and
 // has not answered since.
-func (p *progress) peerSilentSince(at time.Time) bool { return p.peer == peerSilent && !p.peerAt.Before(at) }
+func (p *Progress) PeerSilentSince(at time.Time) bool {
+	return p.peer == peerSilent && !p.peerAt.Before(at)
+}
 
-// peerMayBeSilent reports whether the peer of the silent link has left a question unanswered, or is being asked.
-func (p *progress) peerMayBeSilent() bool { return p.peer == peerSilent || p.busy == StepAsk }
+// PeerMayBeSilent reports whether the peer of the silent link has left a question unanswered, or is being asked.
+func (p *Progress) PeerMayBeSilent() bool { return p.peer == peerSilent || p.busy == StepAsk }
 
-// peerAliveAt returns when recovery last learned that the peer of a silent link lives; zero: not lately, and not in this
+// PeerAliveAt returns when recovery last learned that the peer of a silent link lives; zero: not lately, and not in this
 // silence without a later question that the peer has not answered. silentSince is the begin of that silence; zero: there is
 // none.
-func (p *progress) peerAliveAt(silentSince, now time.Time) time.Time {
+func (p *Progress) PeerAliveAt(silentSince, now time.Time) time.Time {
 	inSilence := !silentSince.IsZero() && p.aliveAt.After(silentSince) && p.peer != peerSilent
 	if inSilence || now.Sub(p.aliveAt) < aliveTime {
 		return p.aliveAt
@@ -383,18 +382,18 @@ func (p *progress) peerAliveAt(silentSince, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// outdateAnswer notes that the peer of the silent link has to be asked again: it may be reached through a new SA by now.
-func (p *progress) outdateAnswer() { p.peer, p.askAt = peerOutdated, time.Time{} }
+// OutdateAnswer notes that the peer of the silent link has to be asked again: it may be reached through a new SA by now.
+func (p *Progress) OutdateAnswer() { p.peer, p.askAt = peerOutdated, time.Time{} }
 
-// isHangingUp reports whether recovery hangs up, or has hung up a moment ago and the tunnel was not up since. The link may
+// IsHangingUp reports whether recovery hangs up, or has hung up a moment ago and the tunnel was not up since. The link may
 // go some time after the hang-up, and another step may begin before that.
-func (p *progress) isHangingUp(now time.Time) bool {
-	return p.busy == StepHangUp || now.Sub(p.hungUpAt) < reasonTTL
+func (p *Progress) IsHangingUp(now time.Time) bool {
+	return p.busy == StepHangUp || now.Sub(p.hungUpAt) < ReasonTTL
 }
 
 // tunnelIsUp notes that the tunnel is up. Earlier failures are forgotten only after stableAfter; it returns when that
 // is.
-func (p *progress) tunnelIsUp(now time.Time) time.Time {
+func (p *Progress) tunnelIsUp(now time.Time) time.Time {
 	if p.well.IsZero() || !p.since.IsZero() {
 		p.well = now
 	}
@@ -414,17 +413,17 @@ func (p *progress) tunnelIsUp(now time.Time) time.Time {
 }
 
 // fruitless reports whether the latest step succeeded, and its time is over, but it did not help.
-func (p *progress) fruitless(s situation) bool {
+func (p *Progress) fruitless(s Situation) bool {
 	return p.last != StepNone && p.err == nil && !p.next.IsZero() && !p.readyToDial(s)
 }
 
 // readyToDial reports whether the latest step has made an SA, so that a dial can succeed.
-func (p *progress) readyToDial(s situation) bool {
-	return !s.up && s.hasSA && p.err == nil && (p.last == StepSecure || p.last == StepRenew)
+func (p *Progress) readyToDial(s Situation) bool {
+	return !s.Up && s.HasSA && p.err == nil && (p.last == StepSecure || p.last == StepRenew)
 }
 
-// stepDone takes the result of the step under way.
-func (p *progress) stepDone(err error, s situation, jitter float64, now time.Time) {
+// StepDone takes the result of the step under way.
+func (p *Progress) StepDone(err error, s Situation, jitter float64, now time.Time) {
 	switch p.busy {
 	case StepLook:
 		p.looked(err, jitter, now)
@@ -436,7 +435,7 @@ func (p *progress) stepDone(err error, s situation, jitter float64, now time.Tim
 }
 
 // looked takes the result of StepLook. An error says that the LNS has not answered.
-func (p *progress) looked(err error, jitter float64, now time.Time) {
+func (p *Progress) looked(err error, jitter float64, now time.Time) {
 	if p.lnsSilent && err == nil {
 		p.next = now
 	}
@@ -444,7 +443,7 @@ func (p *progress) looked(err error, jitter float64, now time.Time) {
 }
 
 // asked takes the result of StepAsk. Without an error the peer has not answered.
-func (p *progress) asked(err error, jitter float64, now time.Time) {
+func (p *Progress) asked(err error, jitter float64, now time.Time) {
 	silent := err == nil && p.peer != peerOutdated
 	p.busy, p.peer, p.askAt = StepNone, peerUnknown, now.Add(spread(lnsLook, jitter))
 	switch {
@@ -456,7 +455,7 @@ func (p *progress) asked(err error, jitter float64, now time.Time) {
 }
 
 // acted takes the result of a step that may have changed something. Earlier answers of the peer no longer count then.
-func (p *progress) acted(err error, s situation, jitter float64, now time.Time) {
+func (p *Progress) acted(err error, s Situation, jitter float64, now time.Time) {
 	step := p.busy
 	p.busy, p.askAt, p.peer = StepNone, time.Time{}, peerUnknown
 	if p.sa == saSettling {
@@ -471,12 +470,12 @@ func (p *progress) acted(err error, s situation, jitter float64, now time.Time) 
 	p.noteHangUp(step, err, now)
 	p.noteSA(step, err, now)
 	if errors.Is(err, ErrAnswered) {
-		p.err, p.next = nil, now.Add(attemptTime)
+		p.err, p.next = nil, now.Add(AttemptTime)
 		return
 	}
 	if errors.Is(err, ErrRedialsLater) {
-		p.err, p.next = nil, now.Add(max(s.redialPause+attemptTime, pause(p.failed+1, jitter)))
-		if s.redialsFor == 0 { // xl2tpd does not redial
+		p.err, p.next = nil, now.Add(max(s.RedialPause+AttemptTime, pause(p.failed+1, jitter)))
+		if s.RedialsFor == 0 { // xl2tpd does not redial
 			p.next = now
 		}
 		return
@@ -485,41 +484,41 @@ func (p *progress) acted(err error, s situation, jitter float64, now time.Time) 
 }
 
 // peerAlive notes that the peer of the silent link has shown that it lives.
-func (p *progress) peerAlive(jitter float64, now time.Time) {
+func (p *Progress) peerAlive(jitter float64, now time.Time) {
 	p.aliveAt, p.askAt = now, now.Add(spread(aliveLook, jitter))
 }
 
-// saMadeAt returns when charon has confirmed an SA that recovery has requested for this LAC; zero: its latest answer was
+// SAMadeAt returns when charon has confirmed an SA that recovery has requested for this LAC; zero: its latest answer was
 // another one.
-func (p *progress) saMadeAt() time.Time {
+func (p *Progress) SAMadeAt() time.Time {
 	if p.sa == saUnconfirmed {
 		return time.Time{}
 	}
 	return p.doneAt
 }
 
-// saRequestedAt returns when charon last answered a request for an SA in this trouble; zero: there was no such request.
-func (p *progress) saRequestedAt() time.Time {
+// SARequestedAt returns when charon last answered a request for an SA in this trouble; zero: there was no such request.
+func (p *Progress) SARequestedAt() time.Time {
 	if !p.saRenewed {
 		return time.Time{}
 	}
 	return p.doneAt
 }
 
-// ownTrial returns until when the SA that recovery has made for this LAC has to bring a tunnel back. It is in the past if
+// OwnTrial returns until when the SA that recovery has made for this LAC has to bring a tunnel back. It is in the past if
 // there is no such SA.
-func (p *progress) ownTrial() time.Time {
+func (p *Progress) OwnTrial() time.Time {
 	if p.sa == saUnconfirmed {
 		return time.Time{}
 	}
-	return p.doneAt.Add(helpTime)
+	return p.doneAt.Add(HelpTime)
 }
 
 // leftSA reports whether a step has left the SA alone, because it works.
 func leftSA(err error) bool { return errors.Is(err, ErrAnswers) || errors.Is(err, ErrSAInUse) }
 
 // noteHangUp notes whether a step has hung up, or has dialled after that.
-func (p *progress) noteHangUp(step Step, err error, now time.Time) {
+func (p *Progress) noteHangUp(step Step, err error, now time.Time) {
 	switch {
 	case step == StepHangUp && !p.since.IsZero() && (err == nil || errors.Is(err, ErrHungUp)):
 		p.hungUpAt = now
@@ -529,7 +528,7 @@ func (p *progress) noteHangUp(step Step, err error, now time.Time) {
 }
 
 // noteSA notes what a step shows about the SA.
-func (p *progress) noteSA(step Step, err error, now time.Time) {
+func (p *Progress) noteSA(step Step, err error, now time.Time) {
 	if step == StepSecure || step == StepRenew {
 		p.doneAt, p.sa = now, saUnconfirmed
 		if err == nil {
@@ -543,27 +542,27 @@ func (p *progress) noteSA(step Step, err error, now time.Time) {
 }
 
 // waitAfter sets the time of the next step.
-func (p *progress) waitAfter(step Step, s situation, jitter float64, now time.Time) {
+func (p *Progress) waitAfter(step Step, s Situation, jitter float64, now time.Time) {
 	switch {
 	case p.since.IsZero(): // the tunnel is up already
 	case errors.Is(p.err, ErrNoRoute):
 		p.next = now.Add(routeLook)
-	case leftSA(p.err) && !s.up && !now.Before(p.since.Add(s.redialsFor)):
+	case leftSA(p.err) && !s.Up && !now.Before(p.since.Add(s.RedialsFor)):
 		p.err, p.next = nil, now // the SA was left alone, so a dial comes next: the pause before this step was the dial's too
 	case errors.Is(p.err, ErrNoConnection):
 		p.noConnection, p.last, p.err, p.next = true, StepNone, nil, time.Time{} // nothing was tried
 	case p.err != nil:
 		p.failed++
 		p.next = now.Add(pause(p.failed, jitter))
-	case step == StepRenew && s.up:
-		p.next = now.Add(grace)
+	case step == StepRenew && s.Up:
+		p.next = now.Add(Grace)
 	case step == StepDial, step == StepRedial:
 		p.dials++
-		p.next = now.Add(max(attemptTime, pause(p.failed+1, jitter)))
-	case step == StepHangUp && !s.up && !s.stuck && !s.endedSilent:
-		p.next = now.Add(grace) // the tunnel had no call, and its peer answers
+		p.next = now.Add(max(AttemptTime, pause(p.failed+1, jitter)))
+	case step == StepHangUp && !s.Up && !s.Stuck && !s.EndedSilent:
+		p.next = now.Add(Grace) // the tunnel had no call, and its peer answers
 	case step == StepHangUp:
-		p.next = now.Add(attemptTime)
+		p.next = now.Add(AttemptTime)
 	default:
 		p.next = now.Add(pause(p.failed+1, jitter))
 	}
@@ -580,5 +579,13 @@ func pause(failed int, jitter float64) time.Duration {
 	if d <= jitterAfter {
 		return d
 	}
-	return jitterAfter + time.Duration(jitter*float64(min(d, maxPause)-jitterAfter))
+	return jitterAfter + time.Duration(jitter*float64(min(d, MaxPause)-jitterAfter))
+}
+
+// earlier returns the earlier of two times. A zero time means that there is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
