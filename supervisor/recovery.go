@@ -56,7 +56,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	l.capPlanned(s, now)
 	c := ls.candidates(l)
 	l.noteHidden(c, s, now)
-	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two attemptTimes.
+	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two AttemptTimes.
 	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*policy.AttemptTime)) {
 		l.notRedialled, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
 	}

@@ -60,7 +60,7 @@ func (d *dials) isRedialled(l *lac, now time.Time) bool {
 // redialDue returns when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see
 // it. xl2tpd can stop redialling: before 1.3.18 it stops after a failed name lookup (xl2tpd.c, magic_lac_tunnel), and
 // after `max redials` it gives up (magic_lac_dial). If nobody acknowledges xl2tpd's StopCCN, an attempt takes two
-// attemptTimes. guardAt is since when the Hello guard sees what xl2tpd sends; zero: it does not.
+// AttemptTimes. guardAt is since when the Hello guard sees what xl2tpd sends; zero: it does not.
 func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.Time {
 	since := l.progress.TroubleSince()
 	if !s.Redial || l.notRedialled || l.hidden || l.mayBeHungUp() || l.mayBeDialled(a, s) || since.IsZero() || guardAt.IsZero() {

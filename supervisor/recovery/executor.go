@@ -1,5 +1,5 @@
-// Package recovery takes the steps that bring a tunnel back. The supervisor decides which step comes
-// next, and Executor takes it.
+// Package recovery takes the steps that bring a tunnel back. The supervisor asks package policy which step
+// comes next, and Executor takes it.
 package recovery
 
 import (

@@ -20,14 +20,14 @@ type Situation struct {
 	HasSA        bool          // an SA with the LNS carries the LAC's packets
 	Connecting   bool          // charon is negotiating with the LNS
 	WithoutSA    bool          // the link is up, and its tunnel has lost the SA that it had
-	Moved        bool          // with withoutSA: there is an SA with another address of the LNS
-	Stuck        bool          // there is a call that has had no addresses for callTime
+	Moved        bool          // with WithoutSA: there is an SA with another address of the LNS
+	Stuck        bool          // there is a call that has had no addresses for longer than PPP may take
 	CallingUntil time.Time     // until then a link may come of a call that may be this LAC's; zero: there is no call
 	HangUpCut    bool          // nobody knows whether recovery has hung up, or whether xl2tpd redials
 	NoCall       bool          // the tunnel has no call, and the time for xl2tpd to make one is over
-	DialIgnored  bool          // noCall is true because xl2tpd has ignored the latest dial
-	// redialsFor is how long xl2tpd continues to redial by itself, from the start of the trouble; 0: it does not redial.
-	// redialPause is the pause before each redial. If recovery made xl2tpd dial in that time, xl2tpd would call twice
+	DialIgnored  bool          // NoCall is true because xl2tpd has ignored the latest dial
+	// RedialsFor is how long xl2tpd continues to redial by itself, from the start of the trouble; 0: it does not redial.
+	// RedialPause is the pause before each redial. If recovery made xl2tpd dial in that time, xl2tpd would call twice
 	// (xl2tpd.c, control_handle_lac_connect).
 	RedialsFor, RedialPause time.Duration
 	EndedSilent             bool      // the last tunnel ended because the peer was silent
@@ -47,6 +47,7 @@ type Situation struct {
 	SharesLNS               bool      // other LACs have the same LNS, so nobody can tell which one xl2tpd dials
 }
 
+// IsWell reports whether the link is up and has its SA, and its peer answers.
 func (s Situation) IsWell() bool { return s.Up && s.Quiet == 0 && !s.WithoutSA }
 
 // silent reports whether the link is up and has its SA, and nothing comes from its peer.
