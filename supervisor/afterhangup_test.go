@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
 // done ends a step of home's.
-func (f *fixture) done(step Step, err error) {
-	f.lac("home").progress.busy = step
+func (f *fixture) done(step policy.Step, err error) {
+	f.takes(f.lac("home"), step)
 	f.core.lacs.agenda.slotsTaken++
 	f.step(StepDone{LAC: LAC{Name: "home"}, Step: step, Err: err})
 }
@@ -25,20 +26,23 @@ func TestLinkGoesAfterAnotherStep(t *testing.T) {
 		hungUp  bool // by an operator, it may be
 	}{
 		"nothing comes between":     {nil, func(*fixture) {}, false},
-		"the step failed after it":  {errors.Join(ErrHungUp, lost), func(*fixture) {}, false},
+		"the step failed after it":  {errors.Join(policy.ErrHungUp, lost), func(*fixture) {}, false},
 		"a new SA of a neighbour's": {nil, func(n *fixture) { n.step(secured("2")) }, false},
-		"the SA is initiated":       {nil, func(n *fixture) { n.done(StepSecure, nil) }, false},
-		"the SA can't be initiated": {nil, func(n *fixture) { n.done(StepSecure, lost) }, false},
-		"another hang-up fails":     {nil, func(n *fixture) { n.done(StepHangUp, lost) }, false},
+		"the SA is initiated":       {nil, func(n *fixture) { n.done(policy.StepSecure, nil) }, false},
+		"the SA can't be initiated": {nil, func(n *fixture) { n.done(policy.StepSecure, lost) }, false},
+		"another hang-up fails":     {nil, func(n *fixture) { n.done(policy.StepHangUp, lost) }, false},
 		"only a hang-up that fails": {lost, func(*fixture) {}, true},
 		"it has lived since":        {nil, func(n *fixture) { n.plays(20*time.Second, alive, succeeds) }, true},
-		"it was dialled since":      {nil, func(n *fixture) { n.done(StepDial, nil) }, true},
-		"long ago":                  {nil, func(n *fixture) { n.now = n.now.Add(reasonTTL); n.lac("home").progress.aliveAt = n.now }, true},
+		"it was dialled since":      {nil, func(n *fixture) { n.done(policy.StepDial, nil) }, true},
+		"long ago": {nil, func(n *fixture) {
+			n.now = n.now.Add(policy.ReasonTTL)
+			n.took(n.lac("home"), policy.StepAsk, policy.ErrAlive, n.now)
+		}, true},
 	} {
 		n, _ := oneLNS(t, "", full)
 		n.step(TaskWorks{Task: TaskGuard})
-		n.plays(20*time.Second, probe.Result{Err: lost}, func(r Recover) error { return ErrAlive }) // only the target is silent
-		n.done(StepHangUp, tc.err)
+		n.plays(20*time.Second, probe.Result{Err: lost}, func(r Recover) error { return policy.ErrAlive }) // only the target is silent
+		n.done(policy.StepHangUp, tc.err)
 		tc.between(n)
 		office, _ := officeAndHome()
 		n.links(office)
@@ -55,10 +59,10 @@ func TestLinkComesUpInAHangUp(t *testing.T) {
 		hungUp   bool
 	}{
 		"at once":            {0, time.Second, false},
-		"half a second late": {timerDelay / 2, time.Second, false},
+		"half a second late": {policy.TimerDelay / 2, time.Second, false},
 		"and lives for 9 s":  {0, 9 * time.Second, false},
 		"it is a new one":    {3 * time.Second, 5 * time.Second, true},
-		"it is not it":       {0, reasonTTL, true},
+		"it is not it":       {0, policy.ReasonTTL, true},
 	} {
 		n, _ := oneLNS(t, "", full)
 		n.step(TaskWorks{Task: TaskGuard})
@@ -66,17 +70,18 @@ func TestLinkComesUpInAHangUp(t *testing.T) {
 		n.ends(8, peerCloses)
 		n.links(office)
 		l := n.lac("home")
-		l.progress.busy, l.hangUpAt = StepHangUp, n.now
+		n.takes(l, policy.StepHangUp)
+		l.hangUpAt = n.now
 		n.core.lacs.agenda.slotsTaken++
 		n.now = n.now.Add(tc.up)
 		home.Index = 7
-		if tc.up > timerDelay {
-			n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		if tc.up > policy.TimerDelay {
+			n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepHangUp})
 		}
 		n.links(office, home)
 		n.plays(time.Second/2, alive, succeeds)
-		if tc.up <= timerDelay {
-			n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		if tc.up <= policy.TimerDelay {
+			n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepHangUp})
 		}
 		n.plays(tc.gone-tc.up, alive, succeeds)
 		n.links(office)
@@ -94,11 +99,11 @@ func TestDialBesideATunnelWithoutCall(t *testing.T) {
 		want time.Duration // from the dial to the hang-up
 	}{
 		"soon":               {time.Second, false, callStart - time.Second},
-		"late":               {callStart - time.Second, false, grace},
-		"soon, and it asks":  {time.Second, true, attemptTime},
-		"late, and it asks":  {callStart - time.Second, true, attemptTime},
-		"a second too late":  {callStart + time.Second, false, grace},
-		"too late, and asks": {callStart + time.Second, true, attemptTime},
+		"late":               {callStart - time.Second, false, policy.Grace},
+		"soon, and it asks":  {time.Second, true, policy.AttemptTime},
+		"late, and it asks":  {callStart - time.Second, true, policy.AttemptTime},
+		"a second too late":  {callStart + time.Second, false, policy.Grace},
+		"too late, and asks": {callStart + time.Second, true, policy.AttemptTime},
 	} {
 		n, _ := oneLNS(t, "", full)
 		n.step(TaskWorks{Task: TaskGuard})
@@ -111,10 +116,10 @@ func TestDialBesideATunnelWithoutCall(t *testing.T) {
 		if tc.asks {
 			n.step(Dials{Peer: closer.Peer.Addr()})
 		}
-		n.done(StepDial, nil)
+		n.done(policy.StepDial, nil)
 		noCall := func(at time.Duration) bool {
 			is, _ := n.core.lacs.situations.of(l, s, l.dialledAt.Add(at))
-			return is.noCall
+			return is.NoCall
 		}
 		if noCall(tc.want-time.Second/2) || !noCall(tc.want) {
 			t.Errorf("%s: not hung up after %v", name, tc.want)
@@ -140,12 +145,11 @@ func TestHangUpWhileTheNameIsUnknown(t *testing.T) {
 		n.now = n.now.Add(2 * time.Minute)
 		l := n.lac("office")
 		l.hiddenAt, l.hidden = n.now.Add(-tc.ago), false
-		l.progress.next = n.now
 		n.step(Tick{})
-		if l.progress.busy != StepHangUp {
-			t.Fatalf("%s: %v is under way", name, l.progress.busy)
+		if !l.progress.Takes(policy.StepHangUp) {
+			t.Fatalf("%s: %v is under way", name, l.progress.UnderWay())
 		}
-		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp})
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: policy.StepHangUp})
 		if got := l.plannedUntil.After(n.now); got != tc.want {
 			t.Errorf("%s: waits for a redial %v", name, got)
 		}
@@ -161,15 +165,15 @@ func TestXl2tpdEndsAfterAHangUp(t *testing.T) {
 		echoes probe.Result // of the other one's
 		hungUp bool         // the other one, it may be
 	}{
-		"a call, at once":             {true, reasonDelay, alive, true},
+		"a call, at once":             {true, policy.ReasonDelay, alive, true},
 		"a call, later":               {true, 20 * time.Second, alive, false},
-		"a call, much later":          {true, reasonTTL, alive, false},
-		"an attempt, at once":         {false, reasonDelay, alive, true},
+		"a call, much later":          {true, policy.ReasonTTL, alive, false},
+		"an attempt, at once":         {false, policy.ReasonDelay, alive, true},
 		"an attempt, later":           {false, 20 * time.Second, alive, false},
-		"an attempt, much later":      {false, reasonTTL, alive, false},
+		"an attempt, much later":      {false, policy.ReasonTTL, alive, false},
 		"a call, and silence":         {true, 20 * time.Second, probe.Result{Err: lost}, true},
 		"an attempt, and silence":     {false, 20 * time.Second, probe.Result{Err: lost}, true},
-		"silence for longer than 40s": {false, reasonTTL + time.Second, probe.Result{Err: lost}, false},
+		"silence for longer than 40s": {false, policy.ReasonTTL + time.Second, probe.Result{Err: lost}, false},
 	} {
 		n, _ := oneLNS(t, "", full)
 		n.step(TaskWorks{Task: TaskGuard})
@@ -202,17 +206,18 @@ func TestAmbiguousLinkComesUpInAHangUp(t *testing.T) {
 	for name, tc := range map[string]struct {
 		up     time.Duration // after the hang-up began
 		hungUp bool
-	}{"at once": {0, false}, "a second late": {timerDelay, false}, "it is another one": {2 * time.Second, true}} {
+	}{"at once": {0, false}, "a second late": {policy.TimerDelay, false}, "it is another one": {2 * time.Second, true}} {
 		n := ambiguousUp(t, "", "recover = full\n")
 		office, home := link("ppp0", 5, true), link("ppp1", 7, true)
 		n.ends(8, peerCloses)
 		n.links(inUserspace(office)...)
 		l := n.lac("home")
-		l.progress.busy, l.hangUpAt = StepHangUp, n.now
+		n.takes(l, policy.StepHangUp)
+		l.hangUpAt = n.now
 		n.core.lacs.agenda.slotsTaken++
 		n.now = n.now.Add(tc.up)
 		n.links(inUserspace(office, home)...)
-		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepHangUp})
 		n.plays(5*time.Second, alive, succeeds)
 		n.links(inUserspace(office)...)
 		if got := l.mayBeHungUp(); got != tc.hungUp {
@@ -262,8 +267,8 @@ func TestEndOverANewSA(t *testing.T) {
 		"no new SA, and silent": {0, true, false},
 		"new":                   {time.Second, false, true},
 		"new, and silent":       {9 * time.Second, true, true},
-		"older, and silent":     {helpTime + time.Second, true, false},
-		"older":                 {helpTime + time.Second, false, true},
+		"older, and silent":     {policy.HelpTime + time.Second, true, false},
+		"older":                 {policy.HelpTime + time.Second, false, true},
 	} {
 		n, _ := oneLNS(t, "", full)
 		n.withoutGuard()
@@ -271,7 +276,7 @@ func TestEndOverANewSA(t *testing.T) {
 		n.step(TaskFailed{Task: WatcherVICI, Err: lost})
 		n.now = n.now.Add(time.Minute)
 		if tc.made > 0 {
-			n.done(StepSecure, nil)
+			n.done(policy.StepSecure, nil)
 			n.now = n.now.Add(tc.made)
 		}
 		if tc.silent {
@@ -296,8 +301,8 @@ func TestDialWhileTheLinkLingers(t *testing.T) {
 	} {
 		n, _ := oneLNS(t, "redial = yes\n", full)
 		n.step(TaskWorks{Task: TaskGuard})
-		if n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return ErrAlive }); tc.hungUp {
-			n.done(StepHangUp, nil)
+		if n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return policy.ErrAlive }); tc.hungUp {
+			n.done(policy.StepHangUp, nil)
 		}
 		n.lac("home").notRedialled = true
 		n.step(Dials{Peer: closer.Peer.Addr()})
@@ -315,7 +320,7 @@ func TestEndOfASilenceOfTheTargetAlone(t *testing.T) {
 		target string // empty: the peer
 		hungUp bool   // by an operator, it may be
 	}{
-		"the peer lives":                       {ErrAlive, "", true},
+		"the peer lives":                       {policy.ErrAlive, "", true},
 		"the peer is dead":                     {nil, "", false},
 		"nobody could ask":                     {lost, "", false},
 		"another target, and the peer is dead": {nil, "target = 192.168.7.1\n", false},
@@ -325,10 +330,10 @@ func TestEndOfASilenceOfTheTargetAlone(t *testing.T) {
 		n.step(TaskWorks{Task: TaskGuard}) // which asks the peer
 		n.plays(20*time.Second, alive, succeeds)
 		n.plays(30*time.Second, probe.Result{Err: lost}, func(r Recover) error {
-			if r.Step == StepAsk {
+			if r.Step == policy.StepAsk {
 				return tc.answer
 			}
-			return ErrSAInUse
+			return policy.ErrSAInUse
 		})
 		n.now = n.now.Add(4 * time.Minute) // another link that may be the LAC's was up meanwhile
 		office, _ := officeAndHome()

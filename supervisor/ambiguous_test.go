@@ -11,6 +11,7 @@ import (
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -49,11 +50,11 @@ func TestHungUpInUserspace(t *testing.T) {
 	n.now = n.now.Add(10 * time.Second)
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.2", 8), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	n.links()
-	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
+	if got := n.steps(5*time.Minute, policy.ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
 	n.step(Dials{Peer: addr("192.0.2.2")})
-	if got := n.steps(5*time.Minute, ErrNoConnection); !slices.Contains(got, StepDial) {
+	if got := n.steps(5*time.Minute, policy.ErrNoConnection); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v of what was dialled again", got)
 	}
 }
@@ -74,12 +75,12 @@ func TestHungUpAtOneLNS(t *testing.T) {
 		n.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "hung up on this host", Operator: true}})
 	}
 	n.links()
-	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
+	if got := n.steps(5*time.Minute, policy.ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
 	// One of them is dialled again, and only its link will show which: the other one stays down.
 	n.step(Dials{Peer: closer.Peer.Addr()})
-	if got := n.steps(5*time.Minute, ErrNoConnection); got != nil {
+	if got := n.steps(5*time.Minute, policy.ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
 }
@@ -100,10 +101,10 @@ func TestXl2tpdRestartedInUserspace(t *testing.T) {
 	dialled := map[string]bool{}
 	n.plays(time.Minute, probe.Result{Err: lost}, func(r Recover) error {
 		switch r.Step {
-		case StepDial:
+		case policy.StepDial:
 			dialled[r.LAC.Name] = true
-		case StepSecure, StepRenew:
-			return ErrNoConnection
+		case policy.StepSecure, policy.StepRenew:
+			return policy.ErrNoConnection
 		}
 		return nil
 	})
@@ -127,7 +128,7 @@ func TestEndOfOneOfSeveralAddresses(t *testing.T) {
 	n.after(time.Second)
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
-	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
+	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v, never dialled", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -25,13 +26,13 @@ var troubles = []trouble{
 	{"wrong-password", true, true, true, theLNSAnswers},
 	{"refused-call", true, true, false, theLNSAnswers},
 	{"refused-IKE", false, false, false, func(r Recover) error {
-		if r.Step == StepSecure || r.Step == StepRenew {
+		if r.Step == policy.StepSecure || r.Step == policy.StepRenew {
 			return errors.New("no proposal chosen")
 		}
 		return nil
 	}},
 	{"away", false, false, false, func(r Recover) error {
-		if r.Step == StepSecure || r.Step == StepRenew || r.Step == StepLook {
+		if r.Step == policy.StepSecure || r.Step == policy.StepRenew || r.Step == policy.StepLook {
 			return lost
 		}
 		return nil
@@ -41,8 +42,8 @@ var troubles = []trouble{
 
 // theLNSAnswers is the result of a step if the LNS answers each attempt over the SA.
 func theLNSAnswers(r Recover) error {
-	if r.Step == StepRenew && !r.LastAttempt.IsZero() {
-		return ErrAnswers
+	if r.Step == policy.StepRenew && !r.LastAttempt.IsZero() {
+		return policy.ErrAnswers
 	}
 	return nil
 }
@@ -90,18 +91,18 @@ func (h *hourOf) ends() {
 func (h *hourOf) takes(r Recover) error {
 	err := h.come(r)
 	switch {
-	case r.Step == StepRedial && h.redial > 0:
-		return ErrRedialsLater
-	case r.Step == StepDial, r.Step == StepRedial:
+	case r.Step == policy.StepRedial && h.redial > 0:
+		return policy.ErrRedialsLater
+	case r.Step == policy.StepDial, r.Step == policy.StepRedial:
 		h.count["dials"]++
 		if !h.dialledAt.IsZero() {
 			h.longest = max(h.longest, h.now.Sub(h.dialledAt))
 		}
 		h.dialledAt = h.now
 		h.attempt()
-	case r.Step == StepSecure:
+	case r.Step == policy.StepSecure:
 		h.count["initiated"]++
-	case r.Step == StepRenew && !errors.Is(err, ErrAnswers):
+	case r.Step == policy.StepRenew && !errors.Is(err, policy.ErrAnswers):
 		h.count["initiated"]++
 		h.count["ended"]++
 	}
@@ -143,7 +144,7 @@ func TestAttemptsInAnHour(t *testing.T) {
 			for _, userspace := range []bool{false, true} {
 				h := &hourOf{fixture: newFixture(t, conf, keepalive), trouble: tr, redial: redial, userspace: userspace, index: 1, count: map[string]int{}}
 				h.play()
-				if tr.refuses && h.longest > maxPause+attemptTime {
+				if tr.refuses && h.longest > policy.MaxPause+policy.AttemptTime {
 					t.Errorf("%s: %v between two dials", name, h.longest)
 				}
 				counts = append(counts, h.count)

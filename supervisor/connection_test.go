@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -41,15 +42,15 @@ func (f *fixture) redialledWithoutSA() {
 func (f *fixture) connections(d time.Duration) (all []string, dials bool) {
 	f.plays(d, probe.Result{Err: lost}, func(r Recover) error {
 		switch r.Step {
-		case StepSecure, StepRenew:
+		case policy.StepSecure, policy.StepRenew:
 			if !slices.Contains(all, r.IKE) {
 				all = append(all, r.IKE)
 			}
 			if r.IKE == "" {
-				return ErrNoConnection
+				return policy.ErrNoConnection
 			}
 			return errors.New("strongSwan has no connection for the LNS any more")
-		case StepDial, StepRedial:
+		case policy.StepDial, policy.StepRedial:
 			dials = true
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // daemons owns the processes of the xl2tpds, and so notices that one was started, restarted or has ended. At the start it
@@ -108,7 +109,7 @@ func (ds *daemons) of(l *lac) procfs.ID { return ds.processes[l.instance] }
 
 // xl2tpdEnded notes when the xl2tpds of instances have ended.
 func (es *ends) xl2tpdEnded(changes []processChange, now time.Time) {
-	maps.DeleteFunc(es.xl2tpdEndedAt, func(_ string, at time.Time) bool { return now.Sub(at) > reasonDelay })
+	maps.DeleteFunc(es.xl2tpdEndedAt, func(_ string, at time.Time) bool { return now.Sub(at) > policy.ReasonDelay })
 	for _, one := range changes {
 		if one.was.Pid == 0 {
 			continue
@@ -142,7 +143,7 @@ func (ls *lacTable) takeProcesses(changes []processChange, first bool, now time.
 // forgetInstance forgets the LACs of an instance that no longer exists.
 func (ls *lacTable) forgetInstance(id string) {
 	maps.DeleteFunc(ls.byKey, func(_ string, l *lac) bool {
-		idle := l.instance == id && l.progress.busy == StepNone
+		idle := l.instance == id && l.progress.UnderWay() == policy.StepNone
 		if idle {
 			ls.agenda.drop(l)
 		}
@@ -167,8 +168,8 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 			continue
 		}
 		hungUp := l.forgetTunnel(now)
-		l.progress.forgetDial()
-		l.silentAt, l.attemptAt, l.notDiallingSince, l.progress.next = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		l.progress.Xl2tpdEnded()
+		l.silentAt, l.attemptAt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 		l.plannedUntil, l.overAt = time.Time{}, time.Time{}
 		l.notRedialled, l.startedAt, l.downAt, l.xl2tpdAt, l.cutHangUpAt = l.had == hadOne, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		if runs {
@@ -181,9 +182,8 @@ func (ls *lacTable) daemonReplaced(instance string, runs bool, now time.Time) {
 		}
 		if autodials && !hungUp {
 			l.notRedialled, l.attemptAt = false, now
-			busy := l.progress.busy
-			l.progress = dialling(now)
-			l.progress.busy, l.stale = busy, busy != StepNone
+			l.progress.Dialled(now)
+			l.stale = l.progress.UnderWay() != policy.StepNone
 		}
 	}
 }

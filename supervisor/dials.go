@@ -8,6 +8,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // dials takes what xl2tpd asks the LNSs for: tunnels and calls.
@@ -46,7 +47,7 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 		d.noteEarlyDial(l, now)
 	}
 	l.noteAttempt(ev, now)
-	if l.mayBeHungUp() && !l.progress.commands() {
+	if l.mayBeHungUp() && !l.progress.Commands() {
 		d.dialledAgain(l, now)
 	}
 }
@@ -54,8 +55,8 @@ func (d *dials) takeDial(ev Dials, now time.Time) {
 // takeOwnDial reports whether the dial that was seen is the one that recovery has just asked for.
 func takeOwnDial(lacs []*lac, now time.Time) bool {
 	for _, l := range lacs {
-		under := l.progress.busy == StepDial || l.progress.busy == StepRedial
-		if !l.ownDialAt.IsZero() && (under || now.Sub(l.ownDialAt) < attemptTime) {
+		takes := l.progress.Takes(policy.StepDial, policy.StepRedial)
+		if !l.ownDialAt.IsZero() && (takes || now.Sub(l.ownDialAt) < policy.AttemptTime) {
 			l.ownDialAt = time.Time{}
 			return true
 		}
@@ -95,8 +96,8 @@ func (d *dials) noteEarlyDial(l *lac, now time.Time) {
 		return
 	}
 	for _, planned := range []time.Time{l.overAt.Add(s.RedialTimeout), l.unresolvedAt.Add(s.RedialTimeout)} {
-		if now.Before(planned.Add(-timerDelay)) && planned.After(l.plannedUntil) {
-			l.plannedUntil = planned.Add(timerDelay)
+		if now.Before(planned.Add(-policy.TimerDelay)) && planned.After(l.plannedUntil) {
+			l.plannedUntil = planned.Add(policy.TimerDelay)
 		}
 	}
 }
@@ -148,10 +149,8 @@ func (d *dials) dialledAgain(l *lac, now time.Time) {
 func (l *lac) startAgain(now time.Time) {
 	l.had, l.notRedialled, l.lastEnd, l.possibleEnds, l.silentAt = hadOne, false, nil, nil, time.Time{}
 	l.attemptAt, l.notDiallingSince = now, time.Time{}
-	if l.progress.isIdle() {
-		busy := l.progress.busy
-		l.progress = dialling(now)
-		l.progress.busy = busy
+	if l.progress.IsIdle() {
+		l.progress.Dialled(now)
 	}
 }
 
@@ -160,7 +159,7 @@ func (l *lac) startAgain(now time.Time) {
 func (l *lac) takeAutodial(now time.Time) bool {
 	began := l.startedAt
 	l.startedAt = time.Time{}
-	return !began.IsZero() && now.Sub(began) <= reasonDelay && l.mayBeHungUp() && !l.progress.commands()
+	return !began.IsZero() && now.Sub(began) <= policy.ReasonDelay && l.mayBeHungUp() && !l.progress.Commands()
 }
 
 // dialsHungUp notes that xl2tpd dials one of these LACs, although each of them that is down was hung up, or may have
@@ -168,7 +167,7 @@ func (l *lac) takeAutodial(now time.Time) bool {
 // order.
 func (d *dials) dialsHungUp(lacs []*lac) {
 	down := slices.DeleteFunc(slices.Clone(lacs), func(l *lac) bool { return d.candidates(l).up() })
-	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || l.progress.commands() }) {
+	if slices.ContainsFunc(down, func(l *lac) bool { return !l.mayBeHungUp() || l.progress.Commands() }) {
 		return
 	}
 	for _, l := range down {
@@ -195,7 +194,7 @@ func (d *dials) mayRedialAgain(lacs []*lac, now time.Time) {
 	var down, unsure []*lac
 	for _, l := range lacs {
 		switch {
-		case l.progress.busy == StepHangUp:
+		case l.progress.Takes(policy.StepHangUp):
 			down = append(down, l)
 		case d.surelyUp(l, now):
 		case d.candidates(l).up():

@@ -10,13 +10,14 @@ import (
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
 // A step that tells xl2tpd nothing is no reason to overlook a dial of what was hung up.
 func TestDialWhileRecoveryAsks(t *testing.T) {
-	for step, want := range map[Step]bool{
-		StepNone: true, StepLook: true, StepAsk: true, StepSecure: true, StepRenew: true, StepDial: false, StepRedial: false, StepHangUp: false,
+	for step, want := range map[policy.Step]bool{
+		policy.StepNone: true, policy.StepLook: true, policy.StepAsk: true, policy.StepSecure: true, policy.StepRenew: true, policy.StepDial: false, policy.StepRedial: false, policy.StepHangUp: false,
 	} {
 		n, _ := oneLNS(t, "autodial = yes\n", full)
 		for _, id := range []uint16{7, 8} {
@@ -25,7 +26,7 @@ func TestDialWhileRecoveryAsks(t *testing.T) {
 		n.links()
 		n.after(time.Minute)
 		n.replaced("autodial = yes\n", 101)
-		n.lac("home").progress.busy = step
+		n.takes(n.lac("home"), step)
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		if got := !n.lac("home").mayBeHungUp(); got != want {
 			t.Errorf("%q under way: dialled again %v, want %v", step, got, want)
@@ -42,10 +43,10 @@ func TestRedialOfWhatNobodyHasSeenDialled(t *testing.T) {
 	for name, more := range map[string]string{"15 s": "redial = yes\nredial timeout = 15\n", "60 s": "redial = yes\nredial timeout = 60\n", "30 s": "redial = yes\n"} {
 		n, _ := oneLNS(t, more, full)
 		n.replaced(more, 101)
-		n.lac("office").progress.next = n.now.Add(2 * time.Minute) // as after steps that have failed
-		n.lac("home").progress.next = n.now.Add(2 * time.Minute)
+		n.rests(n.lac("office"), n.now.Add(2*time.Minute))
+		n.rests(n.lac("home"), n.now.Add(2*time.Minute))
 		for _, r := range n.attempts(6*time.Minute, 20*time.Second, waits) {
-			if r.Step == StepDial {
+			if r.Step == policy.StepDial {
 				t.Errorf("redial after %s: %v of %s", name, r.Step, r.LAC.Name)
 			}
 		}
@@ -65,10 +66,10 @@ func TestFirstDialOfOneOfTwo(t *testing.T) {
 			n.step(Dials{Peer: closer.Peer.Addr()})
 			lasts := 20 * time.Minute
 			if keepalive == full {
-				lasts = timeout + 2*attemptTime - time.Second // until xl2tpd should have redialled
+				lasts = timeout + 2*policy.AttemptTime - time.Second // until xl2tpd should have redialled
 			}
 			n.plays(lasts, alive, func(r Recover) error {
-				if r.Step == StepDial {
+				if r.Step == policy.StepDial {
 					t.Errorf("%q, redial after %v: %v of %s", keepalive, timeout, r.Step, r.LAC.Name)
 				}
 				return waits(r)
@@ -118,7 +119,7 @@ func TestDialBeforeARedial(t *testing.T) {
 		}
 		want := time.Time{}
 		if tc.want > 0 {
-			want = began.Add(tc.want + timerDelay)
+			want = began.Add(tc.want + policy.TimerDelay)
 		}
 		if !got.Equal(want) {
 			t.Errorf("%s: planned until %v, want %v", name, got.Sub(began), want.Sub(began))
@@ -136,7 +137,7 @@ func TestRedialsOnAfterAHangUp(t *testing.T) {
 		n.ends(7, why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true})
 		n.lac("office").noRedial()
 		n.links(home)
-		n.lac("home").progress.busy = StepHangUp
+		n.takes(n.lac("home"), policy.StepHangUp)
 		n.core.lacs.agenda.slotsTaken++
 		n.ends(8, why{Reason: "hung up"})
 		n.links()
@@ -144,12 +145,12 @@ func TestRedialsOnAfterAHangUp(t *testing.T) {
 		for range dials {
 			n.step(Dials{Peer: closer.Peer.Addr()})
 		}
-		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: ErrPeerDead})
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepHangUp, Err: policy.ErrPeerDead})
 		if got := n.lac("home").notRedialled; got != (dials == 0) {
 			t.Errorf("%s: not redialled %v", name, got)
 		}
 		n.plays(60*time.Second, probe.Result{Err: lost}, func(r Recover) error {
-			if dials > 0 && r.LAC.Name == "home" && r.Step == StepDial {
+			if dials > 0 && r.LAC.Name == "home" && r.Step == policy.StepDial {
 				t.Errorf("%s: got %v, want no second dial", name, r.Step)
 			}
 			return waits(r)
@@ -194,7 +195,7 @@ func TestDialAfterAClosedCall(t *testing.T) {
 		} else {
 			n.links(office)
 		}
-		n.lac("home").progress.busy = StepDial
+		n.takes(n.lac("home"), policy.StepDial)
 		n.core.lacs.agenda.slotsTaken++
 		n.lac("home").ownDialAt = n.now
 		n.step(Dials{Peer: closer.Peer.Addr()})
@@ -211,13 +212,13 @@ func TestDialOfTheOneThatIsDown(t *testing.T) {
 		office, _ := officeAndHome()
 		n.ends(8, peerCloses)
 		n.links(office)
-		n.lac("home").progress.since, n.lac("home").progress.next = n.now, n.now.Add(after)
+		n.rests(n.lac("home"), n.now.Add(after))
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		if n.lac("home").attemptAt != n.now {
 			t.Errorf("the attempt is not known")
 		}
 		n.plays(after+time.Second, alive, func(r Recover) error {
-			if r.Step == StepDial || r.Step == StepRedial {
+			if r.Step == policy.StepDial || r.Step == policy.StepRedial {
 				t.Errorf("%v %v after the dial", r.Step, after)
 			}
 			return nil
@@ -240,7 +241,7 @@ func TestDeadBesideADialOfOneLikeIt(t *testing.T) {
 			if dials {
 				n.step(Dials{Peer: closer.Peer.Addr()})
 			}
-			hungUp = hungUp || slices.Contains(n.steps(30*time.Second, nil), StepHangUp)
+			hungUp = hungUp || slices.Contains(n.steps(30*time.Second, nil), policy.StepHangUp)
 		}
 		if hungUp == dials {
 			t.Errorf("%s: hung up %v", name, hungUp)
@@ -297,7 +298,7 @@ func TestTunnelOfACallWithoutAddresses(t *testing.T) {
 		n.links(office)
 		hungUp := false
 		n.plays(5*time.Minute, alive, func(r Recover) error {
-			hungUp = hungUp || r.Step == StepHangUp && r.LAC.Name == "home"
+			hungUp = hungUp || r.Step == policy.StepHangUp && r.LAC.Name == "home"
 			return nil
 		})
 		if hungUp != tc.want {
@@ -323,7 +324,7 @@ func TestNotRedialledIsNotConcludedBlindly(t *testing.T) {
 		n.lac("home").notDiallingSince = n.now
 		dialled := false
 		n.plays(4*time.Minute, alive, func(r Recover) error {
-			dialled = dialled || r.Step == StepDial
+			dialled = dialled || r.Step == policy.StepDial
 			return waits(r)
 		})
 		if dialled != known {
@@ -349,10 +350,10 @@ func TestDialOfWhatWasPerhapsHungUp(t *testing.T) {
 		n.step(vici.Snapshot{})
 		secures := map[string]bool{}
 		n.plays(10*time.Minute, alive, func(r Recover) error {
-			if r.Step == StepDial {
+			if r.Step == policy.StepDial {
 				t.Errorf("%s: %v of %s", name, r.Step, r.LAC.Name)
 			}
-			secures[r.LAC.Name] = secures[r.LAC.Name] || r.Step == StepSecure
+			secures[r.LAC.Name] = secures[r.LAC.Name] || r.Step == policy.StepSecure
 			return nil
 		})
 		if !secures["office"] || !secures["home"] {

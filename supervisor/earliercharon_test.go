@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -20,7 +21,7 @@ func TestNoIDOfAnEarlierCharon(t *testing.T) {
 		if r.SA != "" {
 			t.Errorf("got %+v, want no SA", r)
 		}
-		if r.Step == StepRenew {
+		if r.Step == policy.StepRenew {
 			renewed++
 		}
 		return lost
@@ -69,29 +70,29 @@ func TestInitiatedButNotListed(t *testing.T) {
 	for name, tc := range map[string]struct {
 		conf   string
 		reason why
-		dials  Step
+		dials  policy.Step
 	}{
-		"the peer closes":              {oneLAC, why{Reason: "closed by the peer"}, StepDial},
-		"the peer was silent":          {oneLAC, why{Reason: "Hello unanswered", Unanswered: true}, StepDial},
-		"the peer closes, with redial": {redials, why{Reason: "closed by the peer"}, StepRedial},
+		"the peer closes":              {oneLAC, why{Reason: "closed by the peer"}, policy.StepDial},
+		"the peer was silent":          {oneLAC, why{Reason: "Hello unanswered", Unanswered: true}, policy.StepDial},
+		"the peer closes, with redial": {redials, why{Reason: "closed by the peer"}, policy.StepRedial},
 	} {
 		n := established(t, tc.conf, "[lac default]\nrecover = full\n")
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 		n.step(TaskFailed{Task: WatcherVICI, Err: errors.New("no answer within 10s")})
 		n.step(Ending{OwnedConnection: closer, CloseReason: tc.reason})
 		n.links()
-		var all []Step
+		var all []policy.Step
 		n.plays(time.Hour, probe.Result{Err: lost}, func(r Recover) error {
-			if !r.Step.asks() {
+			if !r.Step.Asks() {
 				all = append(all, r.Step)
 			}
 			return nil
 		})
-		count := map[Step]int{}
+		count := map[policy.Step]int{}
 		for _, s := range all {
 			count[s]++
 		}
-		if count[StepSecure]+count[StepRenew] > count[tc.dials]+2 || count[tc.dials] == 0 || count[StepDial]+count[StepRedial] > 30 {
+		if count[policy.StepSecure]+count[policy.StepRenew] > count[tc.dials]+2 || count[tc.dials] == 0 || count[policy.StepDial]+count[policy.StepRedial] > 30 {
 			t.Errorf("%s: the steps are %v, want %v, at most 30 times, and hardly another", name, all, tc.dials)
 		}
 	}
@@ -108,9 +109,9 @@ func TestNoDialAfterAnOldInitiate(t *testing.T) {
 	dials := 0
 	n.plays(time.Hour, probe.Result{Err: lost}, func(r Recover) error {
 		switch r.Step {
-		case StepSecure, StepRenew:
+		case policy.StepSecure, policy.StepRenew:
 			initiated = n.now
-		case StepDial, StepRedial:
+		case policy.StepDial, policy.StepRedial:
 			if dials++; n.now.Sub(initiated) > unlistedTime {
 				t.Errorf("%v %v after the latest initiate", r.Step, n.now.Sub(initiated))
 			}
@@ -124,7 +125,7 @@ func TestNoDialAfterAnOldInitiate(t *testing.T) {
 
 // While charon negotiates, recovery does not initiate the same CHILD SA. It does once charon has had its time.
 func TestWhileCharonConnects(t *testing.T) {
-	for connecting, want := range map[bool]time.Duration{true: connectTime, false: grace} {
+	for connecting, want := range map[bool]time.Duration{true: connectTime, false: policy.Grace} {
 		n := newFixture(t, oneLAC, "[lac default]\nrecover = full\n")
 		sas := vici.Snapshot{}
 		if connecting {
@@ -136,7 +137,7 @@ func TestWhileCharonConnects(t *testing.T) {
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		var first time.Duration
 		n.plays(30*time.Second, probe.Result{Err: lost}, func(r Recover) error {
-			if r.Step == StepSecure && first == 0 {
+			if r.Step == policy.StepSecure && first == 0 {
 				first = n.now.Sub(began)
 			}
 			return lost

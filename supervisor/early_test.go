@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // Somebody dials a LAC after the end of its tunnel or attempt, before xl2tpd redials it. xl2tpd redials it in its time all
@@ -66,7 +68,7 @@ func TestDialAfterAnEnd(t *testing.T) {
 		for _, l := range n.core.lacs.byKey {
 			got = l.plannedUntil
 		}
-		if want := ended.Add(tc.want + timerDelay); tc.want == 0 && !got.IsZero() || tc.want > 0 && !got.Equal(want) {
+		if want := ended.Add(tc.want + policy.TimerDelay); tc.want == 0 && !got.IsZero() || tc.want > 0 && !got.Equal(want) {
 			t.Errorf("%s: planned until %v after the end, want %v", name, got.Sub(ended), tc.want)
 		}
 	}
@@ -103,7 +105,7 @@ func TestDialAfterALookup(t *testing.T) {
 		n.now = found.Add(tc.after)
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		for _, l := range n.core.lacs.byKey {
-			if want := found.Add(tc.want + timerDelay); tc.want == 0 && !l.plannedUntil.IsZero() || tc.want > 0 && !l.plannedUntil.Equal(want) {
+			if want := found.Add(tc.want + policy.TimerDelay); tc.want == 0 && !l.plannedUntil.IsZero() || tc.want > 0 && !l.plannedUntil.Equal(want) {
 				t.Errorf("%s: planned until %v after the lookup, want %v", name, l.plannedUntil.Sub(found), tc.want)
 			}
 		}
@@ -114,22 +116,22 @@ func TestDialAfterALookup(t *testing.T) {
 // else's, and xl2tpd's redial comes besides.
 func TestOwnDialIsSeenOnce(t *testing.T) {
 	for name, tc := range map[string]struct {
-		step   Step
+		step   policy.Step
 		before int // dials, in the step
 		err    error
 		after  int
 		want   bool // somebody else has dialled
 	}{
-		"dialled, and seen in the step":         {StepDial, 1, nil, 0, false},
-		"dialled, and seen after it":            {StepDial, 0, nil, 1, false},
-		"dialled twice":                         {StepDial, 1, nil, 1, true},
-		"the command got lost":                  {StepDial, 0, lost, 1, true},
-		"dialled anew, and seen in the step":    {StepRedial, 1, nil, 0, false},
-		"dialled anew, and seen after it":       {StepRedial, 0, nil, 1, false},
-		"dialled anew twice":                    {StepRedial, 0, nil, 2, true},
-		"xl2tpd was waiting for its redial":     {StepRedial, 0, ErrRedialsLater, 1, true},
-		"the LNS had answered":                  {StepRedial, 0, ErrAnswered, 1, true},
-		"xl2tpd has hung up, and was not asked": {StepRedial, 0, ErrHungUp, 1, true},
+		"dialled, and seen in the step":         {policy.StepDial, 1, nil, 0, false},
+		"dialled, and seen after it":            {policy.StepDial, 0, nil, 1, false},
+		"dialled twice":                         {policy.StepDial, 1, nil, 1, true},
+		"the command got lost":                  {policy.StepDial, 0, lost, 1, true},
+		"dialled anew, and seen in the step":    {policy.StepRedial, 1, nil, 0, false},
+		"dialled anew, and seen after it":       {policy.StepRedial, 0, nil, 1, false},
+		"dialled anew twice":                    {policy.StepRedial, 0, nil, 2, true},
+		"xl2tpd was waiting for its redial":     {policy.StepRedial, 0, policy.ErrRedialsLater, 1, true},
+		"the LNS had answered":                  {policy.StepRedial, 0, policy.ErrAnswered, 1, true},
+		"xl2tpd has hung up, and was not asked": {policy.StepRedial, 0, policy.ErrHungUp, 1, true},
 	} {
 		n := established(t, redials, full)
 		n.step(TaskWorks{Task: TaskGuard})
@@ -138,7 +140,8 @@ func TestOwnDialIsSeenOnce(t *testing.T) {
 		n.links()
 		l := n.lac("office")
 		l.dialledAt = n.now // an earlier step's
-		l.progress.busy, l.ownDialAt = tc.step, n.now
+		n.takes(l, tc.step)
+		l.ownDialAt = n.now
 		n.core.lacs.agenda.slotsTaken++
 		dials := func(times int) {
 			for range times {
@@ -150,7 +153,7 @@ func TestOwnDialIsSeenOnce(t *testing.T) {
 		n.step(StepDone{LAC: LAC{Name: "office"}, Step: tc.step, Err: tc.err})
 		ended := l.overAt
 		dials(tc.after)
-		if got := l.plannedUntil.Equal(ended.Add(30*time.Second + timerDelay)); got != tc.want {
+		if got := l.plannedUntil.Equal(ended.Add(30*time.Second + policy.TimerDelay)); got != tc.want {
 			t.Errorf("%s: got a redial besides: %v, want %v (until %v)", name, got, tc.want, l.plannedUntil.Sub(ended))
 		}
 	}
@@ -191,7 +194,7 @@ func TestNoDialAnewBeforeARedial(t *testing.T) {
 	ended := n.now
 	var at time.Duration // of the first dial
 	outcome := func(r Recover) error {
-		if (r.Step == StepDial || r.Step == StepRedial) && at == 0 {
+		if (r.Step == policy.StepDial || r.Step == policy.StepRedial) && at == 0 {
 			at = n.now.Sub(ended)
 		}
 		return nil
@@ -199,10 +202,10 @@ func TestNoDialAnewBeforeARedial(t *testing.T) {
 	n.plays(5*time.Second, alive, outcome)
 	n.step(Dials{Peer: closer.Peer.Addr()})
 	l := n.lac("office")
-	l.progress.last, l.progress.err, l.progress.busy = StepNone, nil, StepRenew // it had begun before
+	n.takes(l, policy.StepRenew) // it had begun before
 	n.core.lacs.agenda.slotsTaken++
 	n.plays(2*time.Second, alive, outcome)
-	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew})
+	n.step(StepDone{LAC: LAC{Name: "office"}, Step: policy.StepRenew})
 	n.step(secured("2"))
 	n.plays(time.Minute, alive, outcome)
 	if at < 30*time.Second {

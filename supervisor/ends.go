@@ -10,14 +10,10 @@ import (
 	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 const (
-	// reasonTTL is how long after the reason of its end a link may go away: xl2tpd repeats a StopCCN for 31 s before it
-	// ends the pppd.
-	reasonTTL = 40 * time.Second
-	// reasonDelay is how long after a tunnel's end its reason may become known.
-	reasonDelay = 2 * time.Second
 
 	// shortestIdleTimer is the shortest idle timer that a peer may have.
 	shortestIdleTimer = 20 * time.Second
@@ -67,12 +63,12 @@ type heardEnding struct {
 //   - The far end of this tunnel has answered since.
 //   - This tunnel comes from a call in another control connection.
 func (h *heardEnding) explains(t *tunnel, now time.Time) bool {
-	if now.Sub(h.at) > reasonTTL || !h.matches(t.identity) {
+	if now.Sub(h.at) > policy.ReasonTTL || !h.matches(t.identity) {
 		return false
 	}
 	certain := carries(h.Connection, t.identity.session)
-	spent := h.over || !h.spent.IsZero() && now.Sub(h.spent) > reasonDelay
-	lives := t.evidence.Reply.Sub(h.at) > reasonDelay
+	spent := h.over || !h.spent.IsZero() && now.Sub(h.spent) > policy.ReasonDelay
+	lives := t.evidence.Reply.Sub(h.at) > policy.ReasonDelay
 	return certain || !h.at.Before(t.up) && !spent && !lives && t.mayCarry(h.Connection)
 }
 
@@ -154,7 +150,7 @@ func (es *ends) record(e Ending, now time.Time) (explained []*end) {
 		case !e.matches(one.identity):
 		case one.Reason == xl2tpdEnded && !carries(e.Connection, one.identity.session): // what comes now is of the next xl2tpd
 		// A pppd whose peer has ended LCP stays for some seconds, and only then xl2tpd closes the call.
-		case !one.sure && (now.Sub(one.Time) <= reasonDelay || now.Sub(one.Time) <= reasonTTL && carries(e.Connection, one.identity.session)):
+		case !one.sure && (now.Sub(one.Time) <= policy.ReasonDelay || now.Sub(one.Time) <= policy.ReasonTTL && carries(e.Connection, one.identity.session)):
 			one.setReason(e)
 			explained = append(explained, one)
 		case one.CallOnly && !e.CallOnly && one.Connection == e.Connection: // after the call, the tunnel is closed too
@@ -163,7 +159,7 @@ func (es *ends) record(e Ending, now time.Time) (explained []*end) {
 		}
 	}
 	slices.SortFunc(explained, func(x, y *end) int { return cmp.Compare(x.link.Index, y.link.Index) })
-	es.reasons = slices.DeleteFunc(es.reasons, func(old heardEnding) bool { return now.Sub(old.at) > reasonTTL })
+	es.reasons = slices.DeleteFunc(es.reasons, func(old heardEnding) bool { return now.Sub(old.at) > policy.ReasonTTL })
 	heard := heardEnding{Ending: e, at: now}
 	if len(explained) > 0 {
 		heard.spent = now
@@ -177,7 +173,7 @@ func (es *ends) record(e Ending, now time.Time) (explained []*end) {
 func (es *ends) reasonFor(t *tunnel, now time.Time) (Ending, bool) {
 	for i := len(es.reasons) - 1; i >= 0; i-- {
 		if e := &es.reasons[i]; e.explains(t, now) {
-			if e.spent.IsZero() && now.Sub(e.at) <= reasonDelay {
+			if e.spent.IsZero() && now.Sub(e.at) <= policy.ReasonDelay {
 				e.spent = now
 			}
 			return e.Ending, true
@@ -224,7 +220,7 @@ func (ts *tunnelTable) recordClose(t *tunnel, reason message.Text, was State, no
 // endedWithXl2tpd reports whether the xl2tpd of a link has just ended. The link of a new xl2tpd came up later.
 func (ts *tunnelTable) endedWithXl2tpd(t *tunnel, now time.Time) bool {
 	at := ts.ends.xl2tpdEndedAt[t.identity.instance]
-	return now.Sub(at) <= reasonDelay && !t.up.After(at)
+	return now.Sub(at) <= policy.ReasonDelay && !t.up.After(at)
 }
 
 // hangUpOf returns the hang-up by an operator that may be why a link with an unknown peer ends. The name of its LNS could
@@ -232,7 +228,7 @@ func (ts *tunnelTable) endedWithXl2tpd(t *tunnel, now time.Time) bool {
 func (es *ends) hangUpOf(id identity, now time.Time) (Ending, bool) {
 	for i := range es.reasons {
 		r := &es.reasons[i]
-		if !id.outer.IsValid() && r.Operator && r.spent.IsZero() && now.Sub(r.at) <= reasonDelay && canBelongTo(r.Owner, id.daemon) {
+		if !id.outer.IsValid() && r.Operator && r.spent.IsZero() && now.Sub(r.at) <= policy.ReasonDelay && canBelongTo(r.Owner, id.daemon) {
 			r.spent = now
 			return r.Ending, true
 		}

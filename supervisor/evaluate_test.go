@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"xl2tpd-keepalive/internal/ppp"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -28,7 +29,7 @@ func TestForgetsNoLAC(t *testing.T) {
 			is, _ := b.lacs.situations.of(l, section, now)
 			progress := l.progress
 			next := b.lacs.agenda.evaluateAt.Next()
-			if step, _ := progress.advance(is, true, 0.5, now); step != StepNone && step != StepLook && (next.IsZero() || next.Sub(now) > attemptTime) {
+			if step, _ := progress.Advance(is, true, 0.5, now); step != policy.StepNone && step != policy.StepLook && (next.IsZero() || next.Sub(now) > policy.AttemptTime) {
 				t.Fatalf("at %v, after %T%+v: %v is due, and recovery looks again at %v\n%+v\n%+v", now.Sub(epoch), ev, ev, step, next, is, progress)
 			}
 		}
@@ -64,7 +65,7 @@ func TestForgetsNoLAC(t *testing.T) {
 			"answers": func(t *rapid.T) {
 				answered := asked
 				asked = nil
-				failed := rapid.SampledFrom([]error{nil, lost, ErrAlive, ErrNoRoute, ErrNoConnection}).Draw(t, "err")
+				failed := rapid.SampledFrom([]error{nil, lost, policy.ErrAlive, policy.ErrNoRoute, policy.ErrNoConnection}).Draw(t, "err")
 				for _, a := range answered {
 					switch a := a.(type) {
 					case ReadCounter:
@@ -72,7 +73,7 @@ func TestForgetsNoLAC(t *testing.T) {
 					case SendEcho:
 						step(Results{{Link: a.Link, Index: a.Index, Err: failed}})
 					case Recover:
-						if failed == ErrNoConnection && a.Step != StepSecure && a.Step != StepRenew {
+						if failed == policy.ErrNoConnection && a.Step != policy.StepSecure && a.Step != policy.StepRenew {
 							failed = lost
 						}
 						step(StepDone{LAC: a.LAC, Step: a.Step, Err: failed})
@@ -114,7 +115,7 @@ func TestOneLinkIsEnough(t *testing.T) {
 	} {
 		b.tunnels.index.lacs[l.key] = &tc.candidates
 		is, _ := b.lacs.situations.of(l, &f.xl2tpd.Home().Conf.Sections[0], epoch)
-		if !is.up || is.quiet != tc.quiet || is.silent() != (tc.quiet > 0) {
+		if !is.Up || is.Quiet != tc.quiet || tc.quiet > 0 && is.WithoutSA {
 			t.Errorf("%s: got %+v, want up, quiet for %v", name, is, tc.quiet)
 		}
 	}

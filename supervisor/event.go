@@ -11,6 +11,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // LinkKey identifies a link. The index distinguishes a new ppp0 from an earlier one.
@@ -80,7 +81,7 @@ type LAC struct {
 // StepDone is the result of a Recover.
 type StepDone struct {
 	LAC  LAC
-	Step Step
+	Step policy.Step
 	Err  error
 }
 
@@ -114,7 +115,7 @@ type CancelEcho struct{ Link LinkKey }
 type Recover struct {
 	LAC  LAC
 	To   xl2tpd.Target // the xl2tpd that dials and hangs up
-	Step Step
+	Step policy.Step
 	Up   bool       // the LAC has a link, but the link is silent, or has lost its SA
 	Dead bool       // with Up: its peer has just been asked, and has not answered
 	From netip.Addr // the address that xl2tpd sends from; invalid: as the routes say

@@ -18,6 +18,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -237,25 +238,25 @@ func secured(id string) vici.Snapshot {
 }
 
 // steps plays time and returns the steps of that time. Each step ends immediately with err. No echo is answered.
-func (f *fixture) steps(d time.Duration, err error) (all []Step) {
+func (f *fixture) steps(d time.Duration, err error) (all []policy.Step) {
 	f.plays(d, probe.Result{Err: lost}, func(r Recover) error {
 		if len(all) > 1000 {
 			f.t.Fatalf("no pause between steps: %v", all[:10])
 		}
 		result := err
 		switch r.Step {
-		case StepAsk:
+		case policy.StepAsk:
 			result = f.asked
-		case StepLook:
+		case policy.StepLook:
 		default:
 			all = append(all, r.Step)
-			if result == ErrNoConnection && r.Step != StepSecure && r.Step != StepRenew {
+			if result == policy.ErrNoConnection && r.Step != policy.StepSecure && r.Step != policy.StepRenew {
 				result = nil
 			}
-			if errors.Is(result, ErrHungUp) && r.Step != StepRedial {
+			if errors.Is(result, policy.ErrHungUp) && r.Step != policy.StepRedial {
 				result = nil
 			}
-			if result == ErrPeerDead && r.Step != StepHangUp {
+			if result == policy.ErrPeerDead && r.Step != policy.StepHangUp {
 				result = nil
 			}
 		}
@@ -302,7 +303,7 @@ func (f *fixture) playsUntilHungUp(during func()) (hungUp time.Time) {
 	f.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 	for end := f.now.Add(6 * time.Minute); hungUp.IsZero(); {
 		f.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
-			if r.Step == StepHangUp {
+			if r.Step == policy.StepHangUp {
 				hungUp = f.now
 				during()
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // go test -run LivingIsHarmed ./supervisor -args -histories 20000 -from 1
@@ -85,7 +86,7 @@ func (h *simHost) restartXl2tpd(*dialler) {
 	for _, d := range h.all() {
 		d.active, d.half, d.again, d.timers = false, false, time.Time{}, nil
 		d.hidden = d.hidden || d.lives.IsZero() // nobody can tell for sure which LAC the last xl2tpd has dialled
-		if d.unsaid && h.now.Sub(d.ended) <= reasonDelay {
+		if d.unsaid && h.now.Sub(d.ended) <= policy.ReasonDelay {
 			d.hungUp = false // it seems to have ended with its xl2tpd
 		}
 	}
@@ -146,7 +147,7 @@ func (h *simHost) operatorHangsUp(d *dialler) {
 		}
 	}
 	for _, o := range h.lacs { // in userspace mode, nobody can tell two tunnels apart whose ends are heard in the same moment
-		heardNow := !o.ended.IsZero() && (h.now.Sub(o.ended) <= reasonDelay || len(h.unheard) > 0)
+		heardNow := !o.ended.IsZero() && (h.now.Sub(o.ended) <= policy.ReasonDelay || len(h.unheard) > 0)
 		o.quiet = o.quiet || o != d && !h.kind.kernel && d.index > 0 && heardNow
 	}
 	h.hangUp(d, true)
@@ -302,9 +303,9 @@ func (h *simHost) wanted(d *dialler) bool {
 // have been hung up is tried ever more rarely.
 func (h *simHost) patience(d *dialler, healed time.Time) time.Duration {
 	if d.unsaid && !h.kind.guarded {
-		return 3*maxPause + healed.Sub(d.ended)
+		return 3*policy.MaxPause + healed.Sub(d.ended)
 	}
-	return 4 * maxPause
+	return 4 * policy.MaxPause
 }
 
 // The same events always have the same outcome.

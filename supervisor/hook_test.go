@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -64,7 +65,7 @@ func TestHookOfRecovery(t *testing.T) {
 		n.actions, n.told = nil, nil
 		steps := n.steps(12*time.Second, err)
 		got := n.told
-		want := hook.Event{Path: "/bin/tell", Name: hook.Recover, Tunnel: "lac office", Peer: addr("192.0.2.1"), Reason: StepSecure.String()}
+		want := hook.Event{Path: "/bin/tell", Name: hook.Recover, Tunnel: "lac office", Peer: addr("192.0.2.1"), Reason: policy.StepSecure.String()}
 		if len(steps) == 0 || err == nil && (len(got) == 0 || got[0] != want) || err != nil && len(got) > 0 {
 			t.Errorf("steps %v that end with %v: told %+v", steps, err, got)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/helloguard"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // closingTime is how long xl2tpd keeps a tunnel whose StopCCN nobody acknowledges. ackedClosingTime is the same if the
@@ -48,7 +49,7 @@ func (h *hangUps) recordEnd(one news, now time.Time) {
 	asked := slices.ContainsFunc(h.lacsNamed(one.names), func(l *lac) bool { return h.peerWasDead(l, now) })
 	proves := silent && one.lived && (asked || !one.otherTarget)
 	if made := h.saMadeAt(one.names); !one.saLost.IsZero() && made.After(one.saLost) { // so the tunnel may have lived again
-		c.failed, proves = false, proves && now.Sub(made) > helpTime
+		c.failed, proves = false, proves && now.Sub(made) > policy.HelpTime
 	}
 	switch answered := h.answered(one, now); {
 	case answered.IsZero():
@@ -71,16 +72,16 @@ func (h *hangUps) recordEnd(one news, now time.Time) {
 // peerWasDead reports whether the peer of a LAC's silent link has left a question unanswered. While the Hello guard works, that
 // counts for longer: the guard would have seen it if the operator had hung up since.
 func (h *hangUps) peerWasDead(l *lac, now time.Time) bool {
-	p, guardAt := &l.progress, h.health.guardAt
-	return p.peerIsDead(now) || p.peer == peerSilent && !guardAt.IsZero() && !p.peerAt.Before(guardAt)
+	guardAt := h.health.guardAt
+	return l.progress.PeerIsDead(now) || !guardAt.IsZero() && l.progress.PeerSilentSince(guardAt)
 }
 
 // saMadeAt returns when charon has last confirmed a new SA for one of these sections; zero: never. charon may not have
 // listed that SA yet.
 func (h *hangUps) saMadeAt(names []name) (at time.Time) {
 	for _, l := range h.lacsNamed(names) {
-		if p := &l.progress; p.sa != saUnconfirmed && p.doneAt.After(at) {
-			at = p.doneAt
+		if made := l.progress.SAMadeAt(); made.After(at) {
+			at = made
 		}
 	}
 	return at
@@ -91,9 +92,7 @@ func (h *hangUps) saMadeAt(names []name) (at time.Time) {
 // reason for the link's end.
 func (h *hangUps) answered(one news, now time.Time) (at time.Time) {
 	for _, l := range h.lacsNamed(one.names) {
-		alive := l.progress.aliveAt
-		inSilence := !one.silentSince.IsZero() && alive.After(one.silentSince) && l.progress.peer != peerSilent
-		if (inSilence || now.Sub(alive) < aliveTime) && alive.After(at) {
+		if alive := l.progress.PeerAliveAt(one.silentSince, now); alive.After(at) {
 			at = alive
 		}
 	}
@@ -116,9 +115,9 @@ func (h *hangUps) attributeEnd(c *end, now time.Time) {
 
 // attributeTo decides about an end that was certainly this LAC's.
 func (h *hangUps) attributeTo(l *lac, c *end, now time.Time) {
-	cut := now.Sub(l.cutHangUpAt) < reasonTTL
-	if l.lastEnd == c && (l.progress.isHangingUp(now) || cut || l.cameInHangUp(c, now)) && !c.Operator {
-		c.assumed = (!c.failed || c.inferred) && l.progress.busy == StepHangUp
+	cut := now.Sub(l.cutHangUpAt) < policy.ReasonTTL
+	if l.lastEnd == c && (l.progress.IsHangingUp(now) || cut || l.cameInHangUp(c, now)) && !c.Operator {
+		c.assumed = (!c.failed || c.inferred) && l.progress.Takes(policy.StepHangUp)
 		c.failed, c.inferred = true, false
 		h.planRedial(l, c)
 	}
@@ -133,7 +132,7 @@ func (h *hangUps) attributeToAny(lacs []*lac, c *end, now time.Time) {
 	if c.inferred {
 		c.failed = !undecided
 	}
-	hanging := slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.isHangingUp(now) || l.cameInHangUp(c, now) })
+	hanging := slices.ContainsFunc(lacs, func(l *lac) bool { return l.progress.IsHangingUp(now) || l.cameInHangUp(c, now) })
 	switch {
 	case c.isFailure():
 		return
@@ -156,14 +155,13 @@ func (h *hangUps) attributeToAny(lacs []*lac, c *end, now time.Time) {
 // awaitsStep reports whether the result of the step that recovery takes for a LAC shows whether the operator has hung up.
 // StepAsk does, and StepRenew: it asks the peer first.
 func (e *end) awaitsStep(l *lac) bool {
-	busy := l.progress.busy
-	return busy == StepHangUp || e.inferred && (busy == StepAsk || busy == StepRenew)
+	return l.progress.Takes(policy.StepHangUp) || e.inferred && l.progress.Takes(policy.StepAsk, policy.StepRenew)
 }
 
 // cameInHangUp reports whether the link that has ended came up in the moment in which recovery made xl2tpd hang up.
 func (l *lac) cameInHangUp(c *end, now time.Time) bool {
 	up := c.Time.Add(-c.after)
-	return now.Sub(l.hangUpDoneAt) < reasonTTL && !up.Before(l.hangUpAt) && up.Sub(l.hangUpAt) <= timerDelay
+	return now.Sub(l.hangUpDoneAt) < policy.ReasonTTL && !up.Before(l.hangUpAt) && up.Sub(l.hangUpAt) <= policy.TimerDelay
 }
 
 // mayHaveHungUp notes that the operator may have hung up any of these LACs.
@@ -331,10 +329,10 @@ func (l *lac) forgetTunnel(now time.Time) (hungUp bool) {
 	if l.had == hadBefore {
 		l.had = hadOne
 	}
-	if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= reasonDelay {
+	if l.lastEnd != nil && !l.lastEnd.sure && now.Sub(l.lastEnd.Time) <= policy.ReasonDelay {
 		l.lastEnd.failed, l.lastEnd.Reason = true, xl2tpdEnded // the links were seen to go before their xl2tpd
 	}
-	l.possibleEnds.remove(func(c *end) bool { return !c.sure && now.Sub(c.Time) <= reasonDelay })
+	l.possibleEnds.remove(func(c *end) bool { return !c.sure && now.Sub(c.Time) <= policy.ReasonDelay })
 	if hungUp = l.mayBeHungUp(); hungUp || l.had != hadOne {
 		l.had = hadNone
 	}

@@ -12,6 +12,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -26,7 +27,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 		}
 		n := established(t, conf, keepalive)
 		up, off, index, pid, done := true, false, 10, 100, []string{}
-		sa, current := secured("1"), link("ppp0", 5, true)
+		sa, current, last := secured("1"), link("ppp0", 5, true), policy.StepNone
 		ends := func(e Ending) {
 			e.OwnedConnection = closer
 			late := rng.IntN(3) == 0 // it may be heard behind the fact
@@ -39,8 +40,7 @@ func TestHungUpIsLeftDown(t *testing.T) {
 			up = false
 		}
 		for range 30 {
-			own := n.lac(name).progress
-			ambiguous := own.busy != StepNone || own.last == StepHangUp // recovery may have caused it
+			ambiguous := n.lac(name).progress.UnderWay() != policy.StepNone || last == policy.StepHangUp // recovery may have caused it
 			switch what := rng.IntN(10); {
 			case what == 0 && !up:
 				done = append(done, "up")
@@ -97,8 +97,10 @@ func TestHungUpIsLeftDown(t *testing.T) {
 					err = lost
 				}
 				got := n.steps(wait, err)
-				done = append(done, fmt.Sprintf("%v: %v", wait, got))
-				if off && slices.ContainsFunc(got, func(s Step) bool { return s != StepNone }) {
+				if done = append(done, fmt.Sprintf("%v: %v", wait, got)); len(got) > 0 {
+					last = got[len(got)-1]
+				}
+				if off && slices.ContainsFunc(got, func(s policy.Step) bool { return s != policy.StepNone }) {
 					t.Fatalf("seed %d: %v after %q", seed, got, done)
 				}
 			}
@@ -210,7 +212,7 @@ func TestUnexplainedEndWithoutGuard(t *testing.T) {
 		}
 		n.step(vici.Snapshot{})
 		steps := n.steps(time.Hour, nil)
-		if slices.Contains(steps, StepSecure) != tc.want || slices.ContainsFunc(steps, func(s Step) bool { return s != StepSecure && s != StepRenew }) {
+		if slices.Contains(steps, policy.StepSecure) != tc.want || slices.ContainsFunc(steps, func(s policy.Step) bool { return s != policy.StepSecure && s != policy.StepRenew }) {
 			t.Errorf("%s: got %v, want the SA initiated: %v", name, steps, tc.want)
 		}
 		if text := n.status()[0].Doing; tc.want && text != "xl2tpd redials, unless it was hung up" {
@@ -234,7 +236,7 @@ func TestHungUpWhilePPPBegins(t *testing.T) {
 	if office := n.lac("office").lastEnd; !office.Operator || n.lac("home").mayBeHungUp() {
 		t.Errorf("got office hung up: %v, home perhaps: %v", office.Operator, n.lac("home").mayBeHungUp())
 	}
-	if got := n.steps(time.Hour, nil); slices.Contains(got, StepDial) {
+	if got := n.steps(time.Hour, nil); slices.Contains(got, policy.StepDial) {
 		t.Errorf("got %v, want no dial", got)
 	}
 }
@@ -271,12 +273,12 @@ func TestATunnelComesAfterASilentAnswer(t *testing.T) {
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 		p := &n.lac("tokyo").progress
 		n.plays(time.Minute, probe.Result{Err: lost}, func(r Recover) error {
-			if r.Step == StepAsk {
+			if r.Step == policy.StepAsk {
 				return nil
 			}
 			return lost
 		})
-		if p.peer != peerSilent {
+		if !p.PeerSilentSince(time.Time{}) {
 			t.Fatalf("%s: the peer is not silent", name)
 		}
 		s := n.xl2tpd(oneLAC + "[lns default]\nip range = 10.9.0.1-10.9.0.9\npppoptfile = /etc/ppp/callers\n")
@@ -285,7 +287,7 @@ func TestATunnelComesAfterASilentAnswer(t *testing.T) {
 		caller := link("ppp4", 9, true)
 		caller.OptFile, caller.TTY = "/etc/ppp/callers", ""
 		n.links(link("ppp0", 5, true), caller)
-		if got := p.peer != peerSilent || p.busy == StepAsk; got != tc.again {
+		if got := !p.PeerSilentSince(time.Time{}) || p.Takes(policy.StepAsk); got != tc.again {
 			t.Errorf("%s: asked again %v, want %v", name, got, tc.again)
 		}
 	}
@@ -320,12 +322,12 @@ func TestTwoEndsWhileOneIsHungUp(t *testing.T) {
 		n := ambiguousUp(t, "", "recover = full\n")
 		n.plays(time.Minute, alive, succeeds)
 		office, home := n.lac("office"), n.lac("home")
-		home.progress.busy = StepHangUp
+		n.takes(home, policy.StepHangUp)
 		n.core.lacs.agenda.slotsTaken++
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.after(time.Second)
 		second(n)
-		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp})
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepHangUp})
 		if !office.mayBeHungUp() || !home.mayBeHungUp() {
 			t.Errorf("%s: may be hung up: office %v, home %v, want both", name, office.mayBeHungUp(), home.mayBeHungUp())
 		}

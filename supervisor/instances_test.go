@@ -14,6 +14,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -129,16 +130,20 @@ func TestRecoveryOfOneInstance(t *testing.T) {
 	n.step(closed)
 	n.links(first)
 	n.actions = nil
+	dials := 0
 	n.plays(5*time.Minute, probe.Result{}, func(r Recover) error {
+		if r.Step == policy.StepDial {
+			dials++
+		}
 		if r.To != (xl2tpd.Target{Process: s.Instances[1].Process, Pipe: branchPipe}) || r.LAC != (LAC{branchPath + " " + branchPipe, "tokyo"}) {
 			t.Errorf("got %+v, want the LAC and the pipe of the second xl2tpd", r)
 		}
 		return nil
 	})
-	if l := n.core.lacs.ensureLAC(name{"lac", "tokyo", branchPath + " " + branchPipe}); l.progress.dials == 0 {
+	if l := n.core.lacs.ensureLAC(name{"lac", "tokyo", branchPath + " " + branchPipe}); dials == 0 || l.dialledAt.IsZero() {
 		t.Errorf("never dialled: %+v", l.progress)
 	}
-	if l := n.lac("tokyo"); l.progress.dials != 0 {
+	if l := n.lac("tokyo"); !l.dialledAt.IsZero() {
 		t.Errorf("the first one's is dialled: %+v", l.progress)
 	}
 }
@@ -301,10 +306,10 @@ func TestDialOfAnUnknownOwner(t *testing.T) {
 		n.step(Dials{Peer: closer.Peer.Addr()})
 		n.plays(30*time.Second, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
 			switch r.Step {
-			case StepDial:
+			case policy.StepDial:
 				t.Errorf("got %+v, want no dial", r)
-			case StepRedial:
-				return ErrRedialsLater
+			case policy.StepRedial:
+				return policy.ErrRedialsLater
 			}
 			return nil
 		})

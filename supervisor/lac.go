@@ -7,6 +7,7 @@ import (
 
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // lac is what recovery knows about one LAC of xl2tpd.conf.
@@ -14,7 +15,7 @@ type lac struct {
 	instance     string // of its xl2tpd, see instanceID
 	name         string
 	key          string // see name.key
-	progress     progress
+	progress     policy.Progress
 	marked       bool // to be evaluated in the step under way
 	stale        bool // the recovery step under way began before the present xl2tpd did
 	had          history
@@ -173,7 +174,7 @@ func (ls *lacTable) takeNewSA(l *lac, err error) {
 	for _, other := range ls.neighbours(l, s) {
 		ls.agenda.mark(other)
 		if err == nil {
-			other.progress.outdateAnswer()
+			other.progress.OutdateAnswer()
 		}
 	}
 }
@@ -202,7 +203,7 @@ func (ls *lacTable) farEndRequests(c *candidates, uniqueID string) (own, others 
 // capPlanned limits the time of xl2tpd's planned redial to what is possible: it may have been saved before the clock was
 // set back.
 func (l *lac) capPlanned(s *xl2tpd.Section, now time.Time) {
-	if latest := now.Add(s.RedialTimeout + 2*attemptTime); l.plannedUntil.After(latest) {
+	if latest := now.Add(s.RedialTimeout + 2*policy.AttemptTime); l.plannedUntil.After(latest) {
 		l.plannedUntil = latest
 	}
 }

@@ -48,8 +48,8 @@ func (ls *lacTable) tunnelCame(one news) {
 	ls.markLACs(one.names)
 	for _, l := range ls.byKey {
 		s := ls.topology.section(l)
-		if s != nil && (!one.outer.IsValid() || slices.Contains(s.LNSIPs, one.outer)) && (l.progress.peer == peerSilent || l.progress.busy == StepAsk) {
-			l.progress.outdateAnswer()
+		if s != nil && (!one.outer.IsValid() || slices.Contains(s.LNSIPs, one.outer)) && l.progress.PeerMayBeSilent() {
+			l.progress.OutdateAnswer()
 			ls.agenda.mark(l)
 		}
 	}

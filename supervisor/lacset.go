@@ -100,7 +100,7 @@ func (ls *lacSet) alone(l *lac, lacs []*lac, now time.Time) bool {
 // surelyUp reports whether a LAC has a link that is certainly its own. The link of one that recovery has hung up stays for a
 // moment: pppd waits for the peer, and xl2tpd can dial the LAC meanwhile.
 func (ls *lacSet) surelyUp(l *lac, now time.Time) bool {
-	return ls.candidates(l).hasExact(ls.daemons.of(l).Pid) && !l.progress.isHangingUp(now)
+	return ls.candidates(l).hasExact(ls.daemons.of(l).Pid) && !l.progress.IsHangingUp(now)
 }
 
 func (ls *lacSet) candidates(l *lac) *candidates {
@@ -112,7 +112,7 @@ func (ls *lacSet) candidates(l *lac) *candidates {
 
 // isHangingUp reports whether recovery hangs up a LAC, or has just done so.
 func (ls *lacSet) isHangingUp(n name, now time.Time) bool {
-	return n.kind == "lac" && ls.ensureLAC(n).progress.isHangingUp(now)
+	return n.kind == "lac" && ls.ensureLAC(n).progress.IsHangingUp(now)
 }
 
 // dialledLNS is a dialledFunc.

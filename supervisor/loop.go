@@ -12,6 +12,7 @@ import (
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 const (
@@ -168,8 +169,8 @@ func (l *Loop) jobDone(ev Event) {
 }
 
 // workersFor returns the workers for a step of recovery.
-func (l *Loop) workersFor(s Step) *workers {
-	if s.asks() {
+func (l *Loop) workersFor(s policy.Step) *workers {
+	if s.Asks() {
 		return &l.questions
 	}
 	return &l.steps

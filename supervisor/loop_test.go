@@ -19,6 +19,7 @@ import (
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -272,8 +273,8 @@ func TestLoopDropsWhatWaits(t *testing.T) {
 		ends Event
 	}{
 		{&l.counters, Counters{}},
-		{&l.steps, StepDone{Step: StepDial}},
-		{&l.questions, StepDone{Step: StepLook}},
+		{&l.steps, StepDone{Step: policy.StepDial}},
+		{&l.questions, StepDone{Step: policy.StepLook}},
 	} {
 		for tc.pool.free > 0 {
 			tc.pool.start(func() { l.Post(tc.ends) })

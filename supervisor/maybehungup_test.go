@@ -10,6 +10,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -51,7 +52,7 @@ func (f *fixture) bothEndAndAreDialled() {
 		f.step(Ending{OwnedConnection: closerOf("192.0.2.1", id), CloseReason: why{Reason: "closed by the peer"}})
 	}
 	f.links()
-	if got := f.steps(10*time.Minute, nil); !slices.Contains(got, StepDial) {
+	if got := f.steps(10*time.Minute, nil); !slices.Contains(got, policy.StepDial) {
 		f.t.Errorf("got %v, want a dial after both were up", got)
 	}
 }
@@ -74,7 +75,7 @@ func TestXl2tpdRedialsTwoAmbiguous(t *testing.T) {
 	n.links(inUserspace(link("ppp1", 6, true))...)
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
-	if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) {
+	if got := n.steps(10*time.Minute, nil); slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v while xl2tpd redials", got)
 	}
 }
@@ -90,7 +91,7 @@ func TestHungUpAttemptOfOneOfTwo(t *testing.T) {
 	n.after(time.Second)
 	n.actions = nil
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 9), CloseReason: why{Reason: "hung up on this host", Operator: true}})
-	if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) {
+	if got := n.steps(10*time.Minute, nil); slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v, and one of them was hung up", got)
 	}
 }
@@ -102,16 +103,16 @@ func TestNewSAOfANeighbour(t *testing.T) {
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 	renewed := false
 	n.plays(70*time.Second, probe.Result{Err: lost}, func(r Recover) error {
-		if r.Step == StepAsk && !renewed {
+		if r.Step == policy.StepAsk && !renewed {
 			renewed = true
 			n.step(secured("2"))
 			return nil // it did not answer over the old one
 		}
-		if r.Step == StepAsk {
-			return ErrAlive
+		if r.Step == policy.StepAsk {
+			return policy.ErrAlive
 		}
 		t.Errorf("%v with the SA %s", r.Step, r.SA)
-		return ErrAlive
+		return policy.ErrAlive
 	})
 	if !renewed {
 		t.Error("the peer was never asked")
@@ -144,7 +145,7 @@ func TestForgottenSAThatHasToStay(t *testing.T) {
 		n.step(s)
 		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 		n.links()
-		if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepSecure) || slices.Contains(got, StepRenew) {
+		if got := n.steps(10*time.Minute, nil); !slices.Contains(got, policy.StepSecure) || slices.Contains(got, policy.StepRenew) {
 			t.Errorf("%s: got %v, want StepSecure, and no StepRenew", name, got)
 		}
 	}
@@ -194,7 +195,7 @@ func TestOldSAOfTwoAmbiguous(t *testing.T) {
 		n.links()
 		renewed := 0
 		come := func(r Recover) error {
-			if r.Step == StepRenew && r.LAC.Name == "home" {
+			if r.Step == policy.StepRenew && r.LAC.Name == "home" {
 				renewed++
 			}
 			return nil
@@ -226,8 +227,8 @@ func TestCallAfterAnEndThatNobodyExplains(t *testing.T) {
 		n.after(5 * time.Second)
 		n.links()
 		n.step(vici.Snapshot{})
-		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepSecure) != tc.want {
-			t.Errorf("%s: the steps are %v, want %v: %v", name, got, StepSecure, tc.want)
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, policy.StepSecure) != tc.want {
+			t.Errorf("%s: the steps are %v, want %v: %v", name, got, policy.StepSecure, tc.want)
 		}
 	}
 }
@@ -242,11 +243,11 @@ func TestDialOfOneOfTwoNew(t *testing.T) {
 	if got := n.steps(time.Minute, nil); got != nil {
 		t.Errorf("%v before anything was dialled", got)
 	}
-	var got []Step
+	var got []policy.Step
 	for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
 		got = append(got, r.Step)
 	}
-	if !slices.Contains(got, StepSecure) || slices.Contains(got, StepDial) {
+	if !slices.Contains(got, policy.StepSecure) || slices.Contains(got, policy.StepDial) {
 		t.Errorf("got %v, want StepSecure, and no StepDial", got)
 	}
 }
@@ -263,7 +264,7 @@ func TestDialOfOneThatMayBeHungUp(t *testing.T) {
 		}
 	}
 	for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
-		if r.Step == StepDial {
+		if r.Step == policy.StepDial {
 			t.Errorf("%v of %s", r.Step, r.LAC.Name)
 		}
 	}
@@ -331,7 +332,7 @@ func TestSAOfATunnelThatHasShownNothing(t *testing.T) {
 	}
 	n.links(caller)
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 30), CloseReason: why{Reason: "hung up on this host", Operator: true}})
-	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, StepSecure) || slices.Contains(got, StepDial) || slices.Contains(got, StepRenew) {
+	if got := n.steps(10*time.Minute, nil); !slices.Contains(got, policy.StepSecure) || slices.Contains(got, policy.StepDial) || slices.Contains(got, policy.StepRenew) {
 		t.Errorf("got %v, want StepSecure, and neither StepDial nor StepRenew", got)
 	}
 }
@@ -354,7 +355,7 @@ func TestOneOfTwoIsDialledByANewXl2tpd(t *testing.T) {
 		t.Errorf("got %v, although nobody has dialled", got)
 	}
 	n.step(Dials{Peer: closer.Peer.Addr()})
-	if got := n.steps(time.Minute, nil); len(got) == 0 || slices.ContainsFunc(got, func(s Step) bool { return s != StepSecure }) {
+	if got := n.steps(time.Minute, nil); len(got) == 0 || slices.ContainsFunc(got, func(s policy.Step) bool { return s != policy.StepSecure }) {
 		t.Errorf("got %v, want the SA initiated, and nothing else", got)
 	}
 }
@@ -369,11 +370,11 @@ func TestHungUpByRecoveryBesideALink(t *testing.T) {
 	var dialled []string
 	n.plays(3*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
 		switch {
-		case r.Step == StepHangUp && len(left) > 0:
+		case r.Step == policy.StepHangUp && len(left) > 0:
 			n.step(Ending{OwnedConnection: closerOf("192.0.2.1", uint16(left[0].Index)), CloseReason: why{Reason: "hung up", StopAcked: true}})
 			left = left[1:]
 			n.links(left...)
-		case r.Step == StepDial:
+		case r.Step == policy.StepDial:
 			if dialled = append(dialled, r.LAC.Name); len(dialled) == 1 {
 				n.links(inUserspace(link("ppp0", 7, true))...)
 			}
@@ -457,9 +458,9 @@ func TestCertainlyDown(t *testing.T) {
 		n := ambiguousUp(t, "", "recover = full\n")
 		n.step(TaskWorks{Task: TaskGuard})
 		n.after(time.Second)
-		n.lac("office").progress.busy = StepHangUp
+		n.takes(n.lac("office"), policy.StepHangUp)
 		n.core.lacs.agenda.slotsTaken++
-		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp})
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: policy.StepHangUp})
 		n.links()
 		n.after(time.Second)
 		tc.happens(n)
@@ -478,9 +479,9 @@ func TestDialledWhileRecoveryHangsUp(t *testing.T) {
 		answer := probe.Result{Err: lost}
 		hangUp := func(r Recover) error {
 			switch {
-			case r.Step != StepHangUp:
+			case r.Step != policy.StepHangUp:
 			case answer.Err == nil:
-				return ErrAlive // the peer answers again
+				return policy.ErrAlive // the peer answers again
 			default:
 				answer = probe.Result{RTT: time.Millisecond}
 				n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up", StopAcked: true}})
@@ -518,11 +519,11 @@ func TestDialOfAnAmbiguousLACByANewXl2tpd(t *testing.T) {
 		if got := n.steps(10*time.Minute, nil); got != nil {
 			t.Errorf("%s: %v, and nobody dials", keepalive, got)
 		}
-		got := make(map[Step]bool)
+		got := make(map[policy.Step]bool)
 		for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
 			got[r.Step] = true
 		}
-		if !got[StepRenew] || got[StepDial] || got[StepHangUp] {
+		if !got[policy.StepRenew] || got[policy.StepDial] || got[policy.StepHangUp] {
 			t.Errorf("%s: got %v, want StepRenew, and neither StepDial nor StepHangUp", keepalive, got)
 		}
 	}
@@ -537,12 +538,12 @@ func TestSilentTunnelIsHungUp(t *testing.T) {
 		s.SAs[0].Children = append(s.SAs[0].Children, vici.Child{State: "INSTALLED", Mode: "TUNNEL", RemoteTS: []string{"10.1.0.0/16"}})
 		n.step(s)
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
-		n.asked = ErrAlive
+		n.asked = policy.ErrAlive
 		if got := n.steps(quiet, nil); got != nil {
 			t.Errorf("silent for %v: %v", quiet, got)
 		}
 		n.links()
-		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) {
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, policy.StepDial) {
 			t.Errorf("silent for %v, and then perhaps hung up: %v", quiet, got)
 		}
 	}

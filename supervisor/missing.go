@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // noteGroup notes when the number of links that may be a LAC's has last changed. While the name of its LNS can't be looked
@@ -26,7 +27,7 @@ func (l *lac) noteGroup(c *candidates, s *xl2tpd.Section, now time.Time) {
 // of them: xl2tpd ignores the dial of one that is up (xl2tpd.c, control_handle_lac_connect). noteMissing returns when to
 // look again; zero: when something has changed.
 func (ls *lacTable) noteMissing(l *lac, s *xl2tpd.Section, c *candidates, now time.Time) time.Time {
-	if l.progress.busy != StepDial && slices.ContainsFunc([]time.Time{l.groupChangedAt, l.sccrqAt, l.calledAt}, l.missingSince) {
+	if !l.progress.Takes(policy.StepDial) && slices.ContainsFunc([]time.Time{l.groupChangedAt, l.sccrqAt, l.calledAt}, l.missingSince) {
 		l.downAt, l.notRedialled, l.missingAt = time.Time{}, false, time.Time{} // so xl2tpd may redial it
 	}
 	due := ls.situations.missingDue(l, s, c)
@@ -47,23 +48,23 @@ func (l *lac) missingSince(at time.Time) bool {
 // none of them. By then the Hello guard has seen no request for a tunnel or call for longer than any redial takes. Zero:
 // all are up, or one may have been hung up, or nobody would see a redial.
 func (ss *situations) missingDue(l *lac, s *xl2tpd.Section, c *candidates) time.Time {
-	if ss.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.since.IsZero() {
+	if ss.health.guardAt.IsZero() || l.groupLinks < 1 || len(c.exact) > 0 || len(c.ambiguous) != 1 || !l.progress.TroubleSince().IsZero() {
 		return time.Time{}
 	}
 	group := *c.ambiguous[0]
-	if l.mayBeDialled(ss.topology, s) || ss.goal(l, s) == goalNone {
+	if l.mayBeDialled(ss.topology, s) || ss.goal(l, s) == policy.GoalNone {
 		return time.Time{}
 	}
-	wanted, pause := 0, maxPause
+	wanted, pause := 0, policy.MaxPause
 	for _, other := range ss.lacsNamed(group[0].identity.names) {
 		section := ss.topology.section(other)
 		if other.mayBeHungUp() || section == nil {
 			return time.Time{}
 		}
-		if ss.goal(other, section) != goalNone {
+		if ss.goal(other, section) != policy.GoalNone {
 			wanted++
 		}
-		pause = max(pause, section.RedialTimeout+2*attemptTime)
+		pause = max(pause, section.RedialTimeout+2*policy.AttemptTime)
 	}
 	if len(group) >= wanted {
 		return time.Time{}

@@ -10,6 +10,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // One of two LACs that can't be told apart is down, xl2tpd redials neither, and nobody knows which one is down. Each is
@@ -45,18 +46,18 @@ func TestMissingOneOfTwoAmbiguous(t *testing.T) {
 	} {
 		n := missingOne(t, tc.more)
 		dials := map[string]int{}
-		for began := n.now; n.now.Sub(began) < 2*maxPause; {
-			if n.now.Sub(began) > maxPause-time.Minute {
+		for began := n.now; n.now.Sub(began) < 2*policy.MaxPause; {
+			if n.now.Sub(began) > policy.MaxPause-time.Minute {
 				tc.is(n)
 			}
 			n.plays(10*time.Second, alive, func(r Recover) error {
-				if r.Step == StepDial {
-					if early := maxPause - n.now.Sub(began); early > 0 {
+				if r.Step == policy.StepDial {
+					if early := policy.MaxPause - n.now.Sub(began); early > 0 {
 						t.Errorf("%s: dialled %v too early", tc.name, early)
 					}
 					dials[r.LAC.Name]++
 				}
-				if linked := len(n.core.tunnels.byKey) > 0; linked && (r.Step == StepHangUp || r.Step == StepRenew) {
+				if linked := len(n.core.tunnels.byKey) > 0; linked && (r.Step == policy.StepHangUp || r.Step == policy.StepRenew) {
 					t.Errorf("%s: %v of %s", tc.name, r.Step, r.LAC.Name)
 				}
 				return nil
@@ -77,7 +78,7 @@ func TestMissingOneOfTwoAmbiguous(t *testing.T) {
 func missingOne(t *testing.T, more string) *fixture {
 	n := ambiguousUp(t, "redial = yes\n"+more, "recover = full\n")
 	n.step(TaskWorks{Task: TaskGuard})
-	n.plays(2*maxPause, alive, succeeds)
+	n.plays(2*policy.MaxPause, alive, succeeds)
 	n.ends(closer.LocalID, peerCloses)
 	n.links(inUserspace(link("ppp1", 6, true))...)
 	return n
@@ -109,7 +110,7 @@ func TestMissingOneIsRedialledAfterAll(t *testing.T) {
 		}
 		happens(n)
 		n.plays(30*time.Second, alive, func(r Recover) error {
-			if r.Step == StepDial {
+			if r.Step == policy.StepDial {
 				t.Errorf("%s: %v of %s", name, r.Step, r.LAC.Name)
 			}
 			return nil
@@ -126,7 +127,7 @@ func (f *fixture) beginsHangUp() {
 			f.actions = f.actions[1:]
 			switch a := a.(type) {
 			case Recover:
-				if a.Step == StepHangUp {
+				if a.Step == policy.StepHangUp {
 					return
 				}
 				f.step(StepDone{LAC: a.LAC, Step: a.Step, Err: lost})
@@ -143,22 +144,22 @@ func (f *fixture) beginsHangUp() {
 // The service is restarted while it hangs a dead tunnel up, and no Hello guard works. So nobody knows whether xl2tpd redials
 // it. It is hung up once more, and dialled when a redial that xl2tpd may have planned is over.
 func TestRestartedDuringAHangUp(t *testing.T) {
-	const wait = 30*time.Second + 2*attemptTime // of redials
+	const wait = 30*time.Second + 2*policy.AttemptTime // of redials
 	for _, tc := range []struct {
 		during, guarded, linked bool
-		want                    []Step
+		want                    []policy.Step
 	}{
-		{during: true, want: []Step{StepHangUp, StepDial}},
-		{during: true, linked: true, want: []Step{StepHangUp, StepDial}},
+		{during: true, want: []policy.Step{policy.StepHangUp, policy.StepDial}},
+		{during: true, linked: true, want: []policy.Step{policy.StepHangUp, policy.StepDial}},
 		{during: false},
-		{during: true, guarded: true, want: []Step{StepDial}}, // it sees that xl2tpd does not redial
+		{during: true, guarded: true, want: []policy.Step{policy.StepDial}}, // it sees that xl2tpd does not redial
 	} {
 		name := fmt.Sprintf("%+v", tc)
 		n := established(t, redials, "")
 		n.withoutGuard()
 		n.beginsHangUp()
 		if !tc.during {
-			n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepHangUp, Err: lost})
+			n.step(StepDone{LAC: LAC{Name: "office"}, Step: policy.StepHangUp, Err: lost})
 		}
 		links := inUserspace(link("ppp0", 5, true))
 		if !tc.linked {
@@ -171,18 +172,18 @@ func TestRestartedDuringAHangUp(t *testing.T) {
 		n.after(time.Second)
 		n.links()
 		l := n.lac("office")
-		var got []Step
+		var got []policy.Step
 		var hungUp time.Time
 		n.plays(10*time.Minute, alive, func(r Recover) error {
-			if slices.Contains(got, StepDial) {
+			if slices.Contains(got, policy.StepDial) {
 				return nil
 			}
 			switch r.Step {
-			case StepSecure, StepRenew:
+			case policy.StepSecure, policy.StepRenew:
 				return lost
-			case StepHangUp:
+			case policy.StepHangUp:
 				hungUp = n.now
-			case StepDial:
+			case policy.StepDial:
 				if n.step(Dials{Peer: closer.Peer.Addr()}); !hungUp.IsZero() && n.now.Sub(hungUp) < wait {
 					t.Errorf("%s: dialled %v after the hang-up", name, n.now.Sub(hungUp))
 				}

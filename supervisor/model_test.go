@@ -16,6 +16,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -130,7 +131,7 @@ type dialler struct {
 	hidden     bool        // that redial follows a dial of an operator's that nobody saw
 	unsaid     bool        // nobody can say why its latest tunnel has ended
 	ended      time.Time   // when that was
-	steps      map[Step][]time.Time
+	steps      map[policy.Step][]time.Time
 }
 
 // redials reports whether xl2tpd dials a LAC that is down by itself.
@@ -180,7 +181,7 @@ func newHost(t *testing.T, seed uint64) *simHost {
 		h.ike, h.here, h.there, h.kind.shares = 0, 0, 0, false
 	}
 	for i, name := range []string{"office", "home"} {
-		d := &dialler{name: name, peer: closer.Peer, optFile: "/etc/ppp/options.l2tpd", auto: odds(3), steps: map[Step][]time.Time{}}
+		d := &dialler{name: name, peer: closer.Peer, optFile: "/etc/ppp/options.l2tpd", auto: odds(3), steps: map[policy.Step][]time.Time{}}
 		if !odds(3) {
 			d.redial = []time.Duration{15 * time.Second, 30 * time.Second}[rng.IntN(2)]
 		}
@@ -467,8 +468,8 @@ func (h *simHost) hangUp(d *dialler, operator bool) (was, heard bool) {
 func (h *simHost) failed(d *dialler, format string, args ...any) {
 	h.t.Helper()
 	l := h.lac(d.name)
-	h.t.Fatalf("seed %d, %s at %v: %s\nafter %q\n%+v\n%s\n%s\nladder %+v\nerr %v, next %v, last %v\nlast %+v\nperhaps %+v\nrules %q", h.seed, d.name, h.now.Sub(epoch), fmt.Sprintf(format, args...),
-		h.events, h.kind, h.lacs, h.caller, l.progress, l.progress.err, l.progress.next.Sub(epoch), l.progress.last, l.lastEnd, l.possibleEnds, h.rules[max(0, len(h.rules)-12):])
+	h.t.Fatalf("seed %d, %s at %v: %s\nafter %q\n%+v\n%s\n%s\nprogress %+v\nlast %+v\nperhaps %+v\nrules %q", h.seed, d.name, h.now.Sub(epoch), fmt.Sprintf(format, args...),
+		h.events, h.kind, h.lacs, h.caller, l.progress, l.lastEnd, l.possibleEnds, h.rules[max(0, len(h.rules)-12):])
 }
 
 // takeStep begins a step of recovery, as the executor does.
@@ -476,7 +477,7 @@ func (h *simHost) takeStep(r Recover) {
 	d := h.lacs[slices.IndexFunc(h.lacs, func(d *dialler) bool { return d.name == r.LAC.Name })]
 	h.asked = append(h.asked, fmt.Sprintf("%v %s: %v", h.now.Sub(epoch), r.LAC.Name, r.Step))
 	end, takes := h.begin(d, r), time.Duration(0)
-	if r.Step != StepDial && h.rng.IntN(3) == 0 {
+	if r.Step != policy.StepDial && h.rng.IntN(3) == 0 {
 		takes = time.Duration(h.rng.IntN(8)) * time.Second
 	}
 	if h.kind.named && h.unresolved != h.deafDNS { // a step has it looked up
@@ -490,29 +491,29 @@ func fails(err error) func() error { return func() error { return err } }
 
 // begin does what a step does first, and returns what it does at its end.
 func (h *simHost) begin(d *dialler, r Recover) func() error {
-	if (r.Step == StepRenew || r.Step == StepHangUp) && r.Up && !r.Dead && h.askPeer(r) == ErrAlive {
-		return fails(ErrAlive)
+	if (r.Step == policy.StepRenew || r.Step == policy.StepHangUp) && r.Up && !r.Dead && h.askPeer(r) == policy.ErrAlive {
+		return fails(policy.ErrAlive)
 	}
-	if r.Step == StepRenew && !r.Up && !r.LastAttempt.IsZero() && h.kind.guarded && (h.heard.After(r.LastAttempt) || !h.kind.plain && !h.barred.Before(r.LastAttempt)) {
-		return fails(ErrAnswers)
+	if r.Step == policy.StepRenew && !r.Up && !r.LastAttempt.IsZero() && h.kind.guarded && (h.heard.After(r.LastAttempt) || !h.kind.plain && !h.barred.Before(r.LastAttempt)) {
+		return fails(policy.ErrAnswers)
 	}
-	if r.Step == StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.sentLately())) {
-		return fails(ErrSAInUse)
+	if r.Step == policy.StepRenew && r.SA != "" && (h.answersInside(r.Beside) || !r.Up && h.kind.guarded && (h.speaks() || h.sentLately())) {
+		return fails(policy.ErrSAInUse)
 	}
 	switch r.Step {
-	case StepLook:
+	case policy.StepLook:
 		if h.cut {
 			return fails(lost)
 		}
-	case StepAsk:
+	case policy.StepAsk:
 		return fails(h.askPeer(r))
-	case StepSecure, StepRenew:
+	case policy.StepSecure, policy.StepRenew:
 		return h.secure(d, r)
-	case StepDial:
+	case policy.StepDial:
 		h.dialForRecovery(d, r)
-	case StepRedial:
+	case policy.StepRedial:
 		return h.redial(d, r)
-	case StepHangUp:
+	case policy.StepHangUp:
 		return h.hangUpForRecovery(d, r)
 	}
 	return fails(nil)
@@ -522,7 +523,7 @@ func (h *simHost) begin(d *dialler, r Recover) func() error {
 func (h *simHost) askPeer(r Recover) error {
 	switch {
 	case h.kind.guarded && h.speaks(), h.answersInside(r.Inside):
-		return ErrAlive
+		return policy.ErrAlive
 	case h.cut:
 		return lost
 	case !h.kind.guarded:
@@ -538,7 +539,7 @@ func (h *simHost) recently() bool { return !h.kind.guarded && h.now.Sub(h.healed
 // isNew reports whether a link has come up in this moment, in which a step may have been decided before that was seen.
 func (h *simHost) isNew(d *dialler) bool { return d.cameUp.Equal(h.now) }
 
-func (h *simHost) counts(d *dialler, s Step) {
+func (h *simHost) counts(d *dialler, s policy.Step) {
 	d.steps[s] = append(d.steps[s], h.now)
 }
 
@@ -555,18 +556,18 @@ func (h *simHost) secure(d *dialler, r Recover) func() error {
 		return fails(lost)
 	case h.now.Before(h.loaded) && r.IKE == "", h.kind.plain && (r.LNS.IsValid() || h.loaded.After(h.now)):
 		h.plainAt = h.now
-		return fails(ErrNoConnection)
+		return fails(policy.ErrNoConnection)
 	case h.now.Before(h.loaded), h.kind.plain:
 		return fails(lost)
 	case !r.LNS.IsValid() && !(h.kind.byName && h.kind.named) && r.IKE == "":
 		return fails(errors.New("the LNS can't be looked up"))
 	}
-	if r.Step == StepRenew && r.SA != "" {
+	if r.Step == policy.StepRenew && r.SA != "" {
 		if !h.ends(d, r.SA) {
 			return fails(lost)
 		}
 	}
-	h.counts(d, StepSecure)
+	h.counts(d, policy.StepSecure)
 	return h.initiate
 }
 
@@ -589,7 +590,7 @@ func (h *simHost) ends(d *dialler, id string) bool {
 		if h.kind.shares && h.passes() {
 			h.failed(d, "an IKE SA that carries other living traffic is ended")
 		}
-		h.counts(d, StepRenew)
+		h.counts(d, policy.StepRenew)
 		h.here, h.ike, h.dropAt = 0, 0, time.Time{}
 		h.charon()
 		return true
@@ -621,7 +622,7 @@ func (h *simHost) initiate() error {
 
 // dialForRecovery makes xl2tpd dial for recovery.
 func (h *simHost) dialForRecovery(d *dialler, r Recover) {
-	h.counts(d, StepDial)
+	h.counts(d, policy.StepDial)
 	inClear := !h.kind.plain && h.here == 0 && h.kind.recover != "redial"
 	switch {
 	case d.hungUp:
@@ -641,18 +642,18 @@ func (h *simHost) redial(d *dialler, r Recover) func() error {
 	case !h.kind.guarded:
 		return fails(errors.New("nobody knows whether xl2tpd dials"))
 	case !slices.ContainsFunc(h.lacs, dials):
-		return fails(ErrRedialsLater)
+		return fails(policy.ErrRedialsLater)
 	}
 	if dials(d) && h.passes() && h.race.IntN(4) == 0 { // the LNS answers in that moment
 		h.answered(d)
 		switch read, refused := h.race.IntN(2) == 0, d.index == 0; {
 		case !read && refused:
-			return fails(ErrRedialsLater)
+			return fails(policy.ErrRedialsLater)
 		case !read:
-			return fails(ErrAnswered)
+			return fails(policy.ErrAnswered)
 		case refused:
 			d.active = false
-			return fails(errors.Join(ErrHungUp, ErrGaveUp))
+			return fails(errors.Join(policy.ErrHungUp, policy.ErrGaveUp))
 		}
 	}
 	if d.index > 0 || d.half {
@@ -678,7 +679,7 @@ func (h *simHost) hangUpForRecovery(d *dialler, r Recover) func() error {
 	if heard || r.Dead || !was || !h.kind.guarded {
 		return fails(nil)
 	}
-	return fails(ErrPeerDead)
+	return fails(policy.ErrPeerDead)
 }
 
 // tick is the grid of the model's time.

@@ -7,64 +7,25 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
-
-// A new SA for another LAC may bring a tunnel back, so the tunnel is not hung up in its time.
-func TestNewSAMayBringADeadTunnelBack(t *testing.T) {
-	for name, tc := range map[string]struct {
-		is   func(*progress, *situation)
-		want Step
-	}{
-		"dead":                       {func(p *progress, s *situation) { p.peer, s.saInUse, s.saOnTrial = peerSilent, true, true }, StepNone},
-		"silent for too long":        {func(p *progress, s *situation) { s.quiet, s.saOnTrial = stuckAfter, true }, StepNone},
-		"dead, and no SA was made":   {func(p *progress, s *situation) { p.peer, s.saInUse = peerSilent, true }, StepHangUp},
-		"a call, which is no tunnel": {func(p *progress, s *situation) { s.up, s.quiet, s.stuck, s.saOnTrial = false, 0, true, true }, StepHangUp},
-	} {
-		p, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: time.Second}
-		tc.is(&p, &s)
-		if step, _ := p.decide(s, 0.5, origin0); step != tc.want {
-			t.Errorf("%s: %q, want %q", name, step, tc.want)
-		}
-	}
-}
-
-// An SA that recovery has just made for a LAC may bring other tunnels back, such as those of callers. So it is not ended
-// for that LAC either in its time, while a call that is in the way is.
-func TestOwnNewSAHasItsTime(t *testing.T) {
-	for name, tc := range map[string]struct {
-		is   func(*progress, *situation)
-		want Step
-	}{
-		"new":       {func(p *progress, _ *situation) { p.doneAt, p.sa = origin0.Add(time.Second-helpTime), saConfirmed }, StepNone},
-		"no longer": {func(p *progress, _ *situation) { p.doneAt, p.sa = origin0.Add(-helpTime), saConfirmed }, StepRenew},
-		"not made":  {func(p *progress, _ *situation) { p.doneAt = origin0.Add(time.Second - helpTime) }, StepRenew},
-		"new, and no use": {func(p *progress, s *situation) {
-			p.doneAt, p.sa, p.peer, p.last = origin0, saConfirmed, peerSilent, StepRenew
-		}, StepHangUp},
-	} {
-		p, s := progress{since: origin0}, situation{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: deadAfter}
-		tc.is(&p, &s)
-		if step, _ := p.decide(s, 0.5, origin0); step != tc.want {
-			t.Errorf("%s: %q, want %q", name, step, tc.want)
-		}
-	}
-}
 
 // The wait for that ends by itself.
 func TestOwnNewSAIsRenewedAfterItsTime(t *testing.T) {
 	n := established(t, oneLAC, full)
 	n.plays(time.Minute, alive, succeeds)
 	n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
-	p := &n.lac("tokyo").progress
-	p.last, p.err, p.sa, p.doneAt, p.peer, p.next = StepSecure, nil, saConfirmed, n.now, peerSilent, n.now.Add(minPause)
+	n.lac("tokyo").progress = policy.Progress{}
+	n.took(n.lac("tokyo"), policy.StepSecure, nil, n.now)
+	n.took(n.lac("tokyo"), policy.StepAsk, nil, n.now)
 	n.core.lacs.agenda.mark(n.lac("tokyo"))
 	n.step(Tick{})
 	n.actions = nil
-	if got := n.steps(helpTime-time.Second, nil); slices.Contains(got, StepRenew) {
+	if got := n.steps(policy.HelpTime-time.Second, nil); slices.Contains(got, policy.StepRenew) {
 		t.Errorf("%v in its time", got)
 	}
-	if got := n.steps(2*time.Second, nil); !slices.Contains(got, StepRenew) {
+	if got := n.steps(2*time.Second, nil); !slices.Contains(got, policy.StepRenew) {
 		t.Errorf("%v after its time", got)
 	}
 }
@@ -73,23 +34,24 @@ func TestOwnNewSAIsRenewedAfterItsTime(t *testing.T) {
 // asked before says nothing about that SA.
 func TestAskedBeforeANewSA(t *testing.T) {
 	for name, tc := range map[string]struct {
-		step Step
+		step policy.Step
 		err  error
 		dead bool
 	}{
-		"renewed":              {StepRenew, nil, false},
-		"initiated":            {StepSecure, nil, false},
-		"could not be renewed": {StepRenew, lost, true},
+		"renewed":              {policy.StepRenew, nil, false},
+		"initiated":            {policy.StepSecure, nil, false},
+		"could not be renewed": {policy.StepRenew, lost, true},
 	} {
 		n, _ := oneLNS(t, "", full)
 		n.step(TaskFailed{Task: WatcherVICI, Err: lost})
 		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
 		office, home := n.lac("office"), n.lac("home")
-		office.progress.busy, home.progress.busy, home.progress.peer = tc.step, StepAsk, peerUnknown
+		n.takes(office, tc.step)
+		n.takes(home, policy.StepAsk)
 		n.core.lacs.agenda.slotsTaken++
 		n.step(StepDone{LAC: LAC{Name: "office"}, Step: tc.step, Err: tc.err})
-		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepAsk})
-		if got := home.progress.peer == peerSilent; got != tc.dead {
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepAsk})
+		if got := home.progress.PeerSilentSince(time.Time{}); got != tc.dead {
 			t.Errorf("%s: dead %v, want %v", name, got, tc.dead)
 		}
 	}
@@ -108,16 +70,14 @@ func TestNewSAHasTheTimeOfARedial(t *testing.T) {
 			n.lac(l).had = hadOne
 		}
 		n.links()
-		made := n.now
-		p := &n.lac("office").progress
-		p.since, p.last, p.doneAt, p.sa, p.saRenewed, p.next = made, StepRenew, made, saConfirmed, true, made.Add(time.Hour)
+		n.took(n.lac("office"), policy.StepRenew, nil, n.now)
 		n.lac("office").lastEnd = &end{sure: true, failed: true}
 		pause, _ := time.ParseDuration(timeout + "s")
-		if got := n.core.lacs.situations.trialTime(n.lac("office")); got != pause+attemptTime {
+		if got := n.core.lacs.situations.trialTime(n.lac("office")); got != pause+policy.AttemptTime {
 			t.Errorf("redial timeout %s: %v", timeout, got)
 		}
 		n.step(Fault{What: TaskGuard})
-		if got := n.core.lacs.situations.trialTime(n.lac("office")); got != helpTime {
+		if got := n.core.lacs.situations.trialTime(n.lac("office")); got != policy.HelpTime {
 			t.Errorf("redial timeout %s, with the guard: %v", timeout, got)
 		}
 	}
@@ -145,8 +105,8 @@ func TestSAOfADialThatNobodySees(t *testing.T) {
 		}
 		n.step(vici.Snapshot{})
 		got := n.steps(10*time.Minute, nil)
-		if slices.Contains(got, StepSecure) != tc.want || slices.Contains(got, StepDial) {
-			t.Errorf("%s: the steps are %v, want no dial, and %v: %v", name, got, StepSecure, tc.want)
+		if slices.Contains(got, policy.StepSecure) != tc.want || slices.Contains(got, policy.StepDial) {
+			t.Errorf("%s: the steps are %v, want no dial, and %v: %v", name, got, policy.StepSecure, tc.want)
 		}
 	}
 }
@@ -162,7 +122,7 @@ func TestRedialsWhileCharonListsNothing(t *testing.T) {
 		n.links(office)
 		initiated := 0
 		come := func(r Recover) error {
-			if r.Step == StepSecure || r.Step == StepRenew {
+			if r.Step == policy.StepSecure || r.Step == policy.StepRenew {
 				initiated++
 			}
 			return waits(r)
@@ -189,19 +149,20 @@ func TestXl2tpdKilledWhileTheLNSRefuses(t *testing.T) {
 		n.ends(8, peerCloses)
 		n.links(office)
 		n.after(time.Minute)
-		p := &n.lac("home").progress
-		p.last, p.dials, p.failed, p.next = StepDial, dials, 3, n.now.Add(time.Minute)
+		for range dials {
+			n.took(n.lac("home"), policy.StepDial, nil, n.now)
+		}
 		n.replaced("redial = yes\n", 0) // it is gone, and then its links
 		n.after(time.Second)
 		n.replaced("redial = yes\n", 101)
-		var first Step
+		var first policy.Step
 		n.plays(10*time.Second, alive, func(r Recover) error {
-			if first == StepNone && r.LAC.Name == "home" && !r.Step.asks() {
+			if first == policy.StepNone && r.LAC.Name == "home" && !r.Step.Asks() {
 				first = r.Step
 			}
 			return nil
 		})
-		if first != StepDial {
+		if first != policy.StepDial {
 			t.Errorf("after %d dials: %q", dials, first)
 		}
 	}
@@ -222,7 +183,7 @@ func TestLinkOfTheOtherOneIsAskedBeforeARenewal(t *testing.T) {
 		for _, t := range n.core.tunnels.byKey {
 			t.state, t.target = Silent, addr("172.16.0.1")
 		}
-		r := n.core.lacs.request(l, s, n.core.lacs.candidates(l), situation{}, StepRenew, n.now)
+		r := n.core.lacs.request(l, s, n.core.lacs.candidates(l), policy.Situation{}, policy.StepRenew, n.now)
 		if got := len(r.Beside) == 1 && len(r.Inside) == 0; got != down {
 			t.Errorf("%s: inside %v, beside %v", name, r.Inside, r.Beside)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // evaluateLACs evaluates the LACs that something has happened to, or that are due. Then it gives free slots to those
@@ -32,9 +33,9 @@ func (ls *lacTable) evaluateLACs(now time.Time) {
 // before reports whether this LAC gets a slot before the other one.
 func (l *lac) before(other *lac) bool {
 	switch {
-	case l.progress.goesBefore(&other.progress):
+	case l.progress.GoesBefore(&other.progress):
 		return true
-	case other.progress.goesBefore(&l.progress):
+	case other.progress.GoesBefore(&l.progress):
 		return false
 	}
 	return l.key < other.key // any order, but always the same one
@@ -55,8 +56,8 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	l.capPlanned(s, now)
 	c := ls.candidates(l)
 	l.noteHidden(c, s, now)
-	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two attemptTimes.
-	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*attemptTime)) {
+	// If nobody acknowledges xl2tpd's StopCCN, an attempt takes two AttemptTimes.
+	if !l.notDiallingSince.IsZero() && !now.Before(l.notDiallingSince.Add(s.RedialTimeout+2*policy.AttemptTime)) {
 		l.notRedialled, l.notDiallingSince = true, time.Time{} // xl2tpd should have redialled by now
 	}
 	redialDue := ls.dials.noteDeadRedial(l, s, now)
@@ -66,55 +67,55 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 	l.noteGroup(c, s, now)
 	missingDue := ls.noteMissing(l, s, c, now)
 	is, at := ls.situations.of(l, s, now)
-	well := is.isWell() && c.hasExact(ls.daemons.of(l).Pid)
+	well := is.IsWell() && c.hasExact(ls.daemons.of(l).Pid)
 	ls.noteConnection(l, s, c, well, now)
 	if well {
 		l.had, l.notRedialled, l.lastEnd, l.lastLogged = hadOne, false, nil, ""
 		l.silentAt, l.attemptAt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 	}
-	step, again := l.progress.advance(is, ls.agenda.slotFree(), ls.jitter(), now)
-	ls.agenda.set(l, earlier(earlier(at, again), earlier(redialDue, missingDue)), l.progress.waitsForSlot)
+	step, again := l.progress.Advance(is, ls.agenda.slotFree(), ls.jitter(), now)
+	ls.agenda.set(l, earlier(earlier(at, again), earlier(redialDue, missingDue)), l.progress.NeedsSlot())
 	ls.logRule(l, step)
-	if step == StepNone {
+	if step == policy.StepNone {
 		return
 	}
-	if !step.asks() {
+	if !step.Asks() {
 		ls.agenda.slotsTaken++
 	}
 	switch step {
-	case StepDial:
+	case policy.StepDial:
 		l.dialBegan, l.ownDialAt = now, now
-	case StepRedial:
+	case policy.StepRedial:
 		l.ownDialAt = now
-	case StepHangUp:
+	case policy.StepHangUp:
 		l.beginHangUp(s, c, is, now)
 	}
 	ls.out.emit(ls.request(l, s, c, is, step, now))
 }
 
 // beginHangUp notes that recovery hangs a LAC up.
-func (l *lac) beginHangUp(s *xl2tpd.Section, c *candidates, is situation, now time.Time) {
-	if is.dialIgnored {
+func (l *lac) beginHangUp(s *xl2tpd.Section, c *candidates, is policy.Situation, now time.Time) {
+	if is.DialIgnored {
 		l.ignoredAt = now
 	}
 	// If several LACs have one LNS, or its name can't be looked up, nobody sees whether xl2tpd dials this one. So the
 	// half-closed tunnel may be gone.
-	unseen := is.sharesLNS || now.Sub(l.hiddenAt) <= s.RedialTimeout+timerDelay
-	l.guessed = is.up && len(c.exact) == 0 || is.noCall && unseen
+	unseen := is.SharesLNS || now.Sub(l.hiddenAt) <= s.RedialTimeout+policy.TimerDelay
+	l.guessed = is.Up && len(c.exact) == 0 || is.NoCall && unseen
 	l.hangUpAt, l.redialsMeanwhile = now, false
-	l.dialledMeanwhile = is.hangUpCut && !is.up // by xl2tpd itself, it may be
+	l.dialledMeanwhile = is.HangUpCut && !is.Up // by xl2tpd itself, it may be
 }
 
 // request returns what the executor needs to know for a step.
-func (ls *lacTable) request(l *lac, s *xl2tpd.Section, c *candidates, is situation, step Step, now time.Time) Recover {
+func (ls *lacTable) request(l *lac, s *xl2tpd.Section, c *candidates, is policy.Situation, step policy.Step, now time.Time) Recover {
 	sa := ls.topology.lnsSA(c, s)
 	r := Recover{
-		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.up, Dead: l.progress.peerIsDead(now),
+		LAC: LAC{l.instance, s.Name}, To: ls.target(l), Step: step, Up: is.Up, Dead: l.progress.PeerIsDead(now),
 		SA: ls.health.uniqueID(sa), SAName: sa.Name, SAPeer: sa.Peer, LNS: ls.topology.lns(l), From: ls.topology.localAddr(l), Host: lnsHost(s), LastAttempt: l.lastAttempt(),
 	}
 	r.Inside, r.Beside = ls.farEndRequests(l.possibleLinks(c, ls.health.guardAt), r.SA)
-	if step == StepHangUp && is.moved && l.progress.saRenewed {
-		r.Since = l.progress.doneAt
+	if step == policy.StepHangUp && is.Moved {
+		r.Since = l.progress.SARequestedAt()
 	}
 	if l.ikeTo == r.Host { // xl2tpd.conf still has the same LNS
 		r.IKE = l.ike
@@ -139,7 +140,7 @@ func (ls *lacTable) request(l *lac, s *xl2tpd.Section, c *candidates, is situati
 func (ls *lacTable) saRenewed(names []name, now time.Time) {
 	for _, n := range names {
 		if n.kind == "lac" {
-			ls.ensureLAC(n).progress.renewedByOthers(now)
+			ls.ensureLAC(n).progress.RenewedByOthers(now)
 		}
 	}
 }
@@ -165,7 +166,7 @@ func (l *lac) noteCall(c *candidates, pid int, now time.Time) {
 	if !l.lastEnd.mayBeHangUp() || l.lastEnd.sure {
 		return
 	}
-	known := l.lastEnd.Time.Add(reasonDelay) // a reason would have been known by then
+	known := l.lastEnd.Time.Add(policy.ReasonDelay) // a reason would have been known by then
 	if slices.ContainsFunc(c.exact, func(t *tunnel) bool { return began(t) && t.began.After(known) }) {
 		l.startAgain(now)
 	}
@@ -199,12 +200,13 @@ func count(all []*tunnel, is func(*tunnel) bool) (n int) {
 }
 
 // logRule writes to the debug log which rule has decided.
-func (ls *lacTable) logRule(l *lac, step Step) {
-	if l.progress.rule == "" {
+func (ls *lacTable) logRule(l *lac, step policy.Step) {
+	rule, pause := l.progress.Decision()
+	if rule == "" {
 		return
 	}
 	ls.logLAC(l, slog.LevelDebug, "recovery has decided",
-		slog.String("step", does(step)), slog.String("rule", l.progress.rule), slog.String("pause", l.progress.pause))
+		slog.String("step", policy.Does(step)), slog.String("rule", rule), slog.String("pause", pause))
 }
 
 // lastAttempt returns when xl2tpd last asked the LNS for a tunnel that may be this LAC's; zero: it has not.

@@ -12,6 +12,7 @@ import (
 
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -27,18 +28,18 @@ func TestRecovery(t *testing.T) {
 	for _, tc := range []struct {
 		name, conf, keepalive string
 		happens               func(*fixture)
-		want                  []Step
+		want                  []policy.Step
 	}{
 		{"the peer closes, xl2tpd redials", redials, "", closedByPeer, nil},
 		{"the operator hangs up", redials, "[lac default]\nrecover = full", hungUp, nil},
 		{"nobody knows why", redials, "", gone, nil},
-		{"the SA is lost", redials, "", func(n *fixture) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
-		{"the SA is lost, full", oneLAC, "[lac default]\nrecover = full", func(n *fixture) { noSA(n); gone(n) }, []Step{StepSecure, StepSecure}},
+		{"the SA is lost", redials, "", func(n *fixture) { noSA(n); gone(n) }, []policy.Step{policy.StepSecure, policy.StepSecure}},
+		{"the SA is lost, full", oneLAC, "[lac default]\nrecover = full", func(n *fixture) { noSA(n); gone(n) }, []policy.Step{policy.StepSecure, policy.StepSecure}},
 		{"nothing says that it is wanted", oneLAC, "", closedByPeer, nil},
-		{"[lac default]\nrecover = redial", oneLAC, "[lac default]\nrecover = redial", closedByPeer, []Step{StepDial}},
+		{"[lac default]\nrecover = redial", oneLAC, "[lac default]\nrecover = redial", closedByPeer, []policy.Step{policy.StepDial}},
 		{"[lac default]\nrecover = off", redials, "[lac default]\nrecover = off", closedByPeer, nil},
 		{"left alone", redials, "keepalive = no", closedByPeer, nil},
-		{"the peer was silent", redials, "", after(Ending{CloseReason: why{Reason: "Hello unanswered", Unanswered: true}}), []Step{StepRenew, StepRedial}},
+		{"the peer was silent", redials, "", after(Ending{CloseReason: why{Reason: "Hello unanswered", Unanswered: true}}), []policy.Step{policy.StepRenew, policy.StepRedial}},
 		{"xl2tpd is stopped", redials, "", func(n *fixture) {
 			s := n.xl2tpd(redials)
 			s.Home().Process.Pid = 0
@@ -64,7 +65,7 @@ func TestRecoveryInTurn(t *testing.T) {
 	if got := n.steps(64*time.Second, nil); got != nil {
 		t.Errorf("%v while xl2tpd redials", got)
 	}
-	if got := n.steps(60*time.Second, errors.New("charon is busy")); !slices.Equal(got, []Step{StepRenew, StepRenew, StepRenew, StepDial}) {
+	if got := n.steps(60*time.Second, errors.New("charon is busy")); !slices.Equal(got, []policy.Step{policy.StepRenew, policy.StepRenew, policy.StepRenew, policy.StepDial}) {
 		t.Errorf("then %v", got)
 	}
 	n.wantNotes("can't renew the IPsec SA, trying again tunnel=lac office peer=192.0.2.1 reason=charon is busy", "can't dial, trying again")
@@ -82,10 +83,10 @@ func TestRecoveryLetsXl2tpdRedialAgain(t *testing.T) {
 	n := established(t, redials+"max redials = 1\n", "")
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
-	if got := n.steps(101*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepRedial, StepDial}) {
-		t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepRedial, StepDial})
+	if got := n.steps(101*time.Second, nil); !slices.Equal(got, []policy.Step{policy.StepRenew, policy.StepRedial, policy.StepDial}) {
+		t.Fatalf("got %v, want %v", got, []policy.Step{policy.StepRenew, policy.StepRedial, policy.StepDial})
 	}
-	if got := n.steps(95*time.Second, nil); slices.Contains(got, StepDial) {
+	if got := n.steps(95*time.Second, nil); slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v while xl2tpd redials", got)
 	}
 }
@@ -98,12 +99,12 @@ func TestRecoveryOfTheDead(t *testing.T) {
 	if got := n.steps(60*time.Second, nil); got != nil {
 		t.Errorf("%v without proof", got)
 	}
-	if got := n.steps(3*time.Minute, nil); len(got) < 2 || got[0] != StepRenew || got[1] != StepHangUp {
+	if got := n.steps(3*time.Minute, nil); len(got) < 2 || got[0] != policy.StepRenew || got[1] != policy.StepHangUp {
 		t.Errorf("got %v, want StepRenew, then StepHangUp", got)
 	}
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host"}})
 	n.links()
-	if got := n.steps(80*time.Second, nil); !slices.Contains(got, StepDial) {
+	if got := n.steps(80*time.Second, nil); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v after our own hanging up", got)
 	}
 }
@@ -115,7 +116,7 @@ func TestRecoveryOfTheIdle(t *testing.T) {
 	if got := n.steps(200*time.Second+deadAfter, nil); got != nil {
 		t.Errorf("%v, asked for %v", got, deadAfter)
 	}
-	if got := n.steps(4*time.Minute, nil); len(got) < 2 || got[0] != StepRenew || got[1] != StepHangUp {
+	if got := n.steps(4*time.Minute, nil); len(got) < 2 || got[0] != policy.StepRenew || got[1] != policy.StepHangUp {
 		t.Errorf("got %v, want StepRenew, then StepHangUp", got)
 	}
 }
@@ -125,10 +126,10 @@ func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 	n := established(t, redials, "")
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	n.links()
-	if got := n.steps(5*time.Second, fmt.Errorf("%w, and then: %w", ErrHungUp, lost)); !slices.Equal(got, []Step{StepRenew, StepRedial}) {
-		t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepRedial})
+	if got := n.steps(5*time.Second, fmt.Errorf("%w, and then: %w", policy.ErrHungUp, lost)); !slices.Equal(got, []policy.Step{policy.StepRenew, policy.StepRedial}) {
+		t.Fatalf("got %v, want %v", got, []policy.Step{policy.StepRenew, policy.StepRedial})
 	}
-	if got := n.steps(pause(1, 0)+time.Second, nil); len(got) == 0 || got[0] != StepDial {
+	if got := n.steps(firstPause+time.Second, nil); len(got) == 0 || got[0] != policy.StepDial {
 		t.Errorf("got %v, want StepDial first", got)
 	}
 }
@@ -136,13 +137,13 @@ func TestRecoveryAfterAHalfDoneStep(t *testing.T) {
 // xl2tpd drops an attempt for recovery, and the LNS has answered it in that moment. The Hello guard knows that no operator has
 // hung up the new tunnel, so recovery goes on. What an operator hangs up in that moment stays down.
 func TestRecoveryDropsAnAttempt(t *testing.T) {
-	for operator, want := range map[bool][]Step{false: {StepRedial, StepRenew, StepRedial}, true: {StepRedial}} {
+	for operator, want := range map[bool][]policy.Step{false: {policy.StepRedial, policy.StepRenew, policy.StepRedial}, true: {policy.StepRedial}} {
 		n := established(t, redials, "")
 		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 		n.links()
 		n.after(5 * time.Second)
 		n.actions, n.notes = nil, nil
-		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew})
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: policy.StepRenew})
 		dropped := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: operator}}
 		dropped.LocalID++
 		n.links(link("ppp0", 5, true))
@@ -158,8 +159,8 @@ func TestRecoveryDropsAnAttempt(t *testing.T) {
 func TestRecoveryOfTheProvenDead(t *testing.T) {
 	for _, tc := range []struct {
 		asked error
-		want  []Step
-	}{{nil, []Step{StepRenew, StepHangUp}}, {ErrAlive, nil}} {
+		want  []policy.Step
+	}{{nil, []policy.Step{policy.StepRenew, policy.StepHangUp}}, {policy.ErrAlive, nil}} {
 		n := established(t, redials, "")
 		n.asked = tc.asked
 		if got := n.steps(35*time.Second, nil); !slices.Equal(got, tc.want) {
@@ -172,15 +173,15 @@ func TestRecoveryOfTheProvenDead(t *testing.T) {
 func TestRecoveryAfterAnAckedStop(t *testing.T) {
 	for stopAcked, want := range map[bool]time.Duration{false: closingTime, true: ackedClosingTime} {
 		n := established(t, redials, "")
-		if got := n.steps(35*time.Second, nil); !slices.Equal(got, []Step{StepRenew, StepHangUp}) {
-			t.Fatalf("got %v, want %v", got, []Step{StepRenew, StepHangUp})
+		if got := n.steps(35*time.Second, nil); !slices.Equal(got, []policy.Step{policy.StepRenew, policy.StepHangUp}) {
+			t.Fatalf("got %v, want %v", got, []policy.Step{policy.StepRenew, policy.StepHangUp})
 		}
 		n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", StopAcked: stopAcked}})
 		n.links()
 		if got := n.steps(want-time.Second, nil); got != nil {
 			t.Errorf("stopAcked %v: %v within %v", stopAcked, got, want)
 		}
-		if got := n.steps(2*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
+		if got := n.steps(2*time.Second, nil); !slices.Equal(got, []policy.Step{policy.StepDial}) {
 			t.Errorf("stopAcked %v: %v after %v", stopAcked, got, want)
 		}
 	}
@@ -192,17 +193,17 @@ func TestRecoveryOfAStuckCall(t *testing.T) {
 	n := established(t, redials, "")
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links(link("ppp1", 8, false))
-	if got := n.steps(60*time.Second, nil); slices.Contains(got, StepHangUp) {
+	if got := n.steps(60*time.Second, nil); slices.Contains(got, policy.StepHangUp) {
 		t.Errorf("%v while LCP still has time", got)
 	}
-	if got := n.steps(20*time.Second, nil); !slices.Contains(got, StepHangUp) || slices.Contains(got, StepDial) {
+	if got := n.steps(20*time.Second, nil); !slices.Contains(got, policy.StepHangUp) || slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v, want it hung up", got)
 	}
 	own := Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host"}}
 	own.LocalID++
 	n.step(own) // it is heard after the step has ended
 	n.links()
-	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
+	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []policy.Step{policy.StepDial}) {
 		t.Errorf("%v, want another call", got)
 	}
 }
@@ -222,8 +223,8 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 	n.now = n.now.Add(2 * time.Second)
 	n.step(Tick{})
 	n.step(own) // it is heard before the step has ended
-	if got := n.steps(5*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
-		t.Errorf("got %v, want %v", got, []Step{StepHangUp, StepDial})
+	if got := n.steps(5*time.Second, nil); !slices.Equal(got, []policy.Step{policy.StepHangUp, policy.StepDial}) {
+		t.Errorf("got %v, want %v", got, []policy.Step{policy.StepHangUp, policy.StepDial})
 	}
 
 	for _, then := range []Ending{hungUp, {OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}}} {
@@ -232,7 +233,7 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 		n.links()
 		n.now = n.now.Add(5 * time.Second)
 		n.step(then)
-		if got := n.steps(55*time.Second, nil); slices.Contains(got, StepHangUp) || then.Operator && got != nil {
+		if got := n.steps(55*time.Second, nil); slices.Contains(got, policy.StepHangUp) || then.Operator && got != nil {
 			t.Errorf("got %v, want none after %q", got, then.Reason)
 		}
 	}
@@ -244,16 +245,16 @@ func TestRecoveryOfAHalfClosedTunnel(t *testing.T) {
 	n.now = n.now.Add(41 * time.Second)
 	n.step(Tick{})
 	n.step(own)
-	if got := n.steps(5*time.Second, ErrPeerDead); !slices.Equal(got, []Step{StepHangUp, StepRenew, StepDial}) {
-		t.Errorf("got %v, want %v", got, []Step{StepHangUp, StepRenew, StepDial})
+	if got := n.steps(5*time.Second, policy.ErrPeerDead); !slices.Equal(got, []policy.Step{policy.StepHangUp, policy.StepRenew, policy.StepDial}) {
+		t.Errorf("got %v, want %v", got, []policy.Step{policy.StepHangUp, policy.StepRenew, policy.StepDial})
 	}
 
 	// xl2tpd does not redial: the first dial does not help.
 	n = established(t, oneLAC, "[lac default]\nrecover = full")
 	n.step(half)
 	n.links()
-	if got := n.steps(15*time.Second, nil); !slices.Equal(got, []Step{StepDial, StepHangUp, StepDial}) {
-		t.Errorf("got %v, want %v", got, []Step{StepDial, StepHangUp, StepDial})
+	if got := n.steps(15*time.Second, nil); !slices.Equal(got, []policy.Step{policy.StepDial, policy.StepHangUp, policy.StepDial}) {
+		t.Errorf("got %v, want %v", got, []policy.Step{policy.StepDial, policy.StepHangUp, policy.StepDial})
 	}
 }
 
@@ -271,8 +272,8 @@ func TestRecoveryHearsLate(t *testing.T) {
 		t.Errorf("%v though nobody knows", got)
 	}
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by xl2tpd: loss of carrier", CallOnly: true}})
-	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []Step{StepHangUp, StepDial}) {
-		t.Errorf("got %v, want %v", got, []Step{StepHangUp, StepDial})
+	if got := n.steps(40*time.Second, nil); !slices.Equal(got, []policy.Step{policy.StepHangUp, policy.StepDial}) {
+		t.Errorf("got %v, want %v", got, []policy.Step{policy.StepHangUp, policy.StepDial})
 	}
 }
 
@@ -322,7 +323,7 @@ func TestRecoveryWaitsForTheWatchers(t *testing.T) {
 		t.Errorf("%v before charon was seen", got)
 	}
 	n.step(secured("2"))
-	if got := n.steps(2*grace, nil); len(got) == 0 {
+	if got := n.steps(2*policy.Grace, nil); len(got) == 0 {
 		t.Error("recovery takes no step after the new SA")
 	}
 }
@@ -335,10 +336,10 @@ func TestRecoveryRenewsTheSAOfTheTunnel(t *testing.T) {
 	n = named(t, []string{"192.0.2.1", "192.0.2.2"}, worksWith("192.0.2.1"), worksWith("192.0.2.2"))
 	renewed := false
 	n.plays(3*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
-		if r.Step == StepRenew && (r.SA != "192.0.2.2" || r.SAName != "tokyo" || r.SAPeer != addr("192.0.2.2") || r.Peer != addr("192.0.2.2")) {
+		if r.Step == policy.StepRenew && (r.SA != "192.0.2.2" || r.SAName != "tokyo" || r.SAPeer != addr("192.0.2.2") || r.Peer != addr("192.0.2.2")) {
 			t.Errorf("renews %s of %s with %v for %v", r.SA, r.SAName, r.SAPeer, r.Peer)
 		}
-		renewed = renewed || r.Step == StepRenew
+		renewed = renewed || r.Step == policy.StepRenew
 		return nil
 	})
 	if !renewed {
@@ -353,12 +354,12 @@ func TestRecoveryWithoutCharon(t *testing.T) {
 	n.after(5 * time.Second)
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
-	if got := n.steps(5*time.Minute, errors.New("no such socket")); slices.Contains(got, StepDial) {
+	if got := n.steps(5*time.Minute, errors.New("no such socket")); slices.Contains(got, policy.StepDial) {
 		t.Errorf("got %v, want no dial", got)
 	}
 	n.step(TaskWorks{WatcherVICI})
 	n.step(secured("2"))
-	if got := n.steps(5*time.Minute, nil); !slices.Contains(got, StepDial) {
+	if got := n.steps(5*time.Minute, nil); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v when it is back", got)
 	}
 }
@@ -379,11 +380,11 @@ func TestFarEndsAreAsked(t *testing.T) {
 		n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 		asked := false
 		n.plays(time.Minute, probe.Result{Err: lost}, func(r Recover) error {
-			asked = asked || r.LAC.Name == "office" && r.Step == StepRenew
+			asked = asked || r.LAC.Name == "office" && r.Step == policy.StepRenew
 			if r.LAC.Name == "office" && r.Up && !slices.Equal(r.Inside, tc.inside) {
 				t.Errorf("%s: %v asks %+v inside, want %+v", name, r.Step, r.Inside, tc.inside)
 			}
-			if r.LAC.Name == "office" && r.Step == StepRenew && !slices.Equal(r.Beside, tc.beside) {
+			if r.LAC.Name == "office" && r.Step == policy.StepRenew && !slices.Equal(r.Beside, tc.beside) {
 				t.Errorf("%s: %v asks %+v beside, want %+v", name, r.Step, r.Beside, tc.beside)
 			}
 			return nil

@@ -9,6 +9,7 @@ import (
 
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -93,9 +94,9 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	n.links()
 	for n.after(time.Minute); len(n.actions) > 0; n.actions = n.actions[1:] {
-		if r, ok := n.actions[0].(Recover); ok && r.Step == StepRenew {
+		if r, ok := n.actions[0].(Recover); ok && r.Step == policy.StepRenew {
 			n.step(StepDone{LAC: r.LAC, Step: r.Step})
-		} else if ok && (r.Step != StepRedial || r.Peer != closer.Peer.Addr() || r.LNS != addr("192.0.2.9")) {
+		} else if ok && (r.Step != policy.StepRedial || r.Peer != closer.Peer.Addr() || r.LNS != addr("192.0.2.9")) {
 			t.Errorf("got %+v, want StepRedial, with the peer that xl2tpd dials", r)
 		} else if ok {
 			return
@@ -107,12 +108,12 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 // There may also be SAs with two addresses. Then the tunnel's own SA is initiated first, and no tunnel that is alive is
 // hung up.
 func TestRecoveryAtAnLNSWithTwoAddresses(t *testing.T) {
-	for echo, want := range map[error][]Step{lost: {StepSecure, StepHangUp}, nil: {StepSecure}} {
+	for echo, want := range map[error][]policy.Step{lost: {policy.StepSecure, policy.StepHangUp}, nil: {policy.StepSecure}} {
 		n := named(t, []string{"192.0.2.9", "192.0.2.2"}, worksWith("192.0.2.2"), worksWith("192.0.2.9"))
 		n.step(vici.Snapshot{SAs: []vici.SA{worksWith("192.0.2.9")}})
-		var got []Step
+		var got []policy.Step
 		n.plays(2*time.Minute, probe.Result{Err: echo}, func(r Recover) error {
-			if !r.Step.asks() && !slices.Contains(got, r.Step) {
+			if !r.Step.Asks() && !slices.Contains(got, r.Step) {
 				got = append(got, r.Step)
 			}
 			return nil
@@ -126,17 +127,17 @@ func TestRecoveryAtAnLNSWithTwoAddresses(t *testing.T) {
 // The renewed SA may be with another address than the tunnel: the LNS has moved.
 func TestRecoveryOfAnLNSThatHasMoved(t *testing.T) {
 	n := named(t, []string{"192.0.2.9", "192.0.2.2"}, worksWith("192.0.2.2"))
-	var got []Step
+	var got []policy.Step
 	n.plays(45*time.Second, probe.Result{Err: lost}, func(r Recover) error {
-		if r.Step.asks() {
+		if r.Step.Asks() {
 			return nil
 		}
-		if got = append(got, r.Step); r.Step == StepRenew {
+		if got = append(got, r.Step); r.Step == policy.StepRenew {
 			n.step(vici.Snapshot{SAs: []vici.SA{worksWith("192.0.2.9")}})
 		}
 		return nil
 	})
-	if want := []Step{StepRenew, StepHangUp}; !slices.Equal(got, want) {
+	if want := []policy.Step{policy.StepRenew, policy.StepHangUp}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -149,15 +150,15 @@ func TestAnLNSThatHasMovedIsHungUpAtOnce(t *testing.T) {
 	var hangUps []time.Time
 	n.plays(45*time.Second, probe.Result{Err: lost}, func(r Recover) error {
 		switch r.Step {
-		case StepRenew:
+		case policy.StepRenew:
 			renewed = n.now
 			n.step(vici.Snapshot{SAs: []vici.SA{worksWith("192.0.2.9")}})
-		case StepHangUp:
+		case policy.StepHangUp:
 			if !r.Since.Equal(renewed) {
 				t.Errorf("the peer's messages count since %v, renewed at %v", r.Since, renewed)
 			}
 			hangUps = append(hangUps, n.now)
-			return ErrAlive
+			return policy.ErrAlive
 		}
 		return nil
 	})
@@ -199,7 +200,7 @@ func TestStepNamesItsTunnel(t *testing.T) {
 
 // A link may only carry IPv6. Then it is not a stuck call.
 func TestRecoveryOfIPv6Alone(t *testing.T) {
-	for conf, want := range map[string]Step{oneLAC: StepDial, redials: StepRedial} {
+	for conf, want := range map[string]policy.Step{oneLAC: policy.StepDial, redials: policy.StepRedial} {
 		n := newFixture(t, conf, "[lac default]\nrecover = full")
 		n.step(secured("1"))
 		l := link("ppp0", 5, false)
@@ -210,7 +211,7 @@ func TestRecoveryOfIPv6Alone(t *testing.T) {
 		}
 		n.links()
 		got := n.steps(10*time.Minute, nil)
-		if !slices.Contains(got, want) || want == StepRedial && slices.Contains(got, StepDial) {
+		if !slices.Contains(got, want) || want == policy.StepRedial && slices.Contains(got, policy.StepDial) {
 			t.Errorf("%v after it has gone, want %v", got, want)
 		}
 	}

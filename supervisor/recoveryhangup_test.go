@@ -8,13 +8,14 @@ import (
 
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
 // A tunnel ends by itself just before recovery hangs it up. xl2tpd has planned its redial by then, and a dial before that
 // would make it call twice. What is seen of the end may come before or after the result of the step.
 func TestHangUpOfATunnelThatHasJustEnded(t *testing.T) {
-	byItself, byRecovery := time.Minute+timerDelay, ackedClosingTime
+	byItself, byRecovery := time.Minute+policy.TimerDelay, ackedClosingTime
 	for name, tc := range map[string]struct {
 		says why
 		want time.Duration // from the hang-up to the dial
@@ -47,7 +48,7 @@ func TestHangUpOfATunnelThatHasJustEnded(t *testing.T) {
 			hungUp, dialled := n.playsUntilHungUp(func() { happen(happens.before) }), time.Time{}
 			happen(happens.after)
 			n.plays(2*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
-				if r.Step == StepDial && dialled.IsZero() {
+				if r.Step == policy.StepDial && dialled.IsZero() {
 					dialled = n.now
 				}
 				return nil
@@ -100,11 +101,11 @@ func TestDialThatXl2tpdIgnores(t *testing.T) {
 		var dialled, hungUp time.Time
 		n.plays(time.Minute, probe.Result{Err: lost}, func(r Recover) error {
 			switch {
-			case r.Step == StepDial:
+			case r.Step == policy.StepDial:
 				if tc.asks(n); dialled.IsZero() {
 					dialled = n.now
 				}
-			case r.Step == StepHangUp && hungUp.IsZero():
+			case r.Step == policy.StepHangUp && hungUp.IsZero():
 				hungUp = n.now
 			}
 			return nil
@@ -123,8 +124,8 @@ func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
 	n := newFixture(t, oneLAC, "[global]\nrecover = full")
 	n.step(secured("1"))
 	n.links()
-	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
-		t.Fatalf("got %v, want %v", got, []Step{StepDial})
+	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []policy.Step{policy.StepDial}) {
+		t.Fatalf("got %v, want %v", got, []policy.Step{policy.StepDial})
 	}
 	n.step(hungUp)
 	if got := n.steps(time.Hour, nil); got != nil {
@@ -133,7 +134,7 @@ func TestRecoveryOfWhatWasHungUpBefore(t *testing.T) {
 	n.links(link("ppp0", 5, true))
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
-	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []Step{StepDial}) {
+	if got := n.steps(10*time.Second, nil); !slices.Equal(got, []policy.Step{policy.StepDial}) {
 		t.Errorf("%v after it was up again", got)
 	}
 
@@ -165,7 +166,7 @@ func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
 		if got := n.steps(34*time.Second, nil); got != nil {
 			t.Errorf("%v while that is under way", got)
 		}
-		if got := n.steps(2*time.Second, nil); len(got) != 2 || got[0] != StepRenew {
+		if got := n.steps(2*time.Second, nil); len(got) != 2 || got[0] != policy.StepRenew {
 			t.Errorf("then %v", got)
 		}
 	}
@@ -179,15 +180,15 @@ func TestOperatorHangsUpInThatStep(t *testing.T) {
 		for n.lac("office").lastEnd == nil {
 			n.plays(time.Second, probe.Result{Err: lost}, func(r Recover) error {
 				switch {
-				case r.Step == StepAsk && !guarded:
-					return ErrAlive
-				case r.Step != StepHangUp:
+				case r.Step == policy.StepAsk && !guarded:
+					return policy.ErrAlive
+				case r.Step != policy.StepHangUp:
 					return nil
 				case guarded:
 					n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up on this host", Operator: true}})
 				}
 				n.links()
-				return ErrAlive
+				return policy.ErrAlive
 			})
 		}
 		if got := n.steps(5*time.Minute, nil); got != nil {
@@ -210,13 +211,13 @@ func TestHangUpOfAnUnknownOwner(t *testing.T) {
 		}
 		for n.lac("office").lastEnd == nil {
 			n.plays(time.Second, probe.Result{Err: lost}, func(r Recover) error {
-				if r.Step == StepHangUp {
+				if r.Step == policy.StepHangUp {
 					hangUp()
 				}
 				return nil
 			})
 		}
-		if got := n.steps(5*time.Minute, nil); slices.Contains(got, StepDial) != during {
+		if got := n.steps(5*time.Minute, nil); slices.Contains(got, policy.StepDial) != during {
 			t.Errorf("%s: the steps are %v, want a dial: %v", name, got, during)
 		}
 	}
@@ -227,7 +228,7 @@ func TestRecoveryFailsToHangUp(t *testing.T) {
 	n := established(t, redials, "")
 	for hung := false; !hung; {
 		n.plays(time.Second, probe.Result{Err: lost}, func(r Recover) error {
-			if r.Step == StepHangUp {
+			if r.Step == policy.StepHangUp {
 				hung = true
 				return errors.New("nobody to ask")
 			}
@@ -249,7 +250,7 @@ func TestEndOfASilentLink(t *testing.T) {
 		want   bool
 	}{
 		"its peer is silent":    {probe.Result{RTT: time.Millisecond}, lost, true},
-		"its peer answers":      {probe.Result{RTT: time.Millisecond}, ErrAlive, false},
+		"its peer answers":      {probe.Result{RTT: time.Millisecond}, policy.ErrAlive, false},
 		"nothing has ever come": {probe.Result{Err: lost}, lost, false},
 	} {
 		n := newFixture(t, oneLAC, "[lac default]\nrecover = full\n")
@@ -275,7 +276,7 @@ func TestDialBesideAPPPDThatEnds(t *testing.T) {
 		want    time.Duration
 	}{
 		"recovery hangs up": {true, false, Ending{CloseReason: why{Reason: "hung up", StopAcked: true}}, ackedClosingTime},
-		"the peer closes":   {false, false, Ending{CloseReason: why{Reason: "closed by the peer"}}, grace},
+		"the peer closes":   {false, false, Ending{CloseReason: why{Reason: "closed by the peer"}}, policy.Grace},
 		"it ends by itself": {false, true, Ending{}, pppdEnds},
 	} {
 		n := established(t, oneLAC, "[lac default]\nrecover = full\n")
@@ -297,11 +298,11 @@ func TestDialBesideAPPPDThatEnds(t *testing.T) {
 		for limit := n.now.Add(2 * time.Minute); dialled.IsZero() && n.now.Before(limit); {
 			n.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
 				switch r.Step {
-				case StepSecure:
+				case policy.StepSecure:
 					n.step(secured("2"))
-				case StepHangUp:
+				case policy.StepHangUp:
 					ends()
-				case StepDial:
+				case policy.StepDial:
 					dialled = n.now
 				}
 				return nil

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -34,13 +35,13 @@ func TestRecoveryOfXl2tpdInTheClear(t *testing.T) {
 	n.links(link("ppp0", 5, true))
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
-	if got := n.steps(5*time.Minute, ErrNoConnection); slices.Contains(got, StepDial) {
+	if got := n.steps(5*time.Minute, policy.ErrNoConnection); slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v while xl2tpd redials", got)
 	}
 	s := n.xl2tpd(redials)
 	s.Home().Process.Pid = 200
 	n.step(s)
-	if got := n.steps(10*time.Second, ErrNoConnection); !slices.Contains(got, StepDial) {
+	if got := n.steps(10*time.Second, policy.ErrNoConnection); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v after its end", got)
 	}
 }
@@ -57,7 +58,7 @@ func TestRecoveryOfXl2tpdSeenLate(t *testing.T) {
 	if why := n.status()[0].Last.Reason; why != xl2tpdEnded {
 		t.Errorf("status: %s", why)
 	}
-	if got := n.steps(70*time.Second, nil); !slices.Contains(got, StepDial) {
+	if got := n.steps(70*time.Second, nil); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("got %v, want a dial", got)
 	}
 }
@@ -72,7 +73,7 @@ func TestRecoveryOfXl2tpdDuringAStep(t *testing.T) {
 		n.links()
 		n.actions = nil
 		n.after(5 * time.Second)
-		if len(n.actions) != 1 || n.actions[0].(Recover).Step != StepRenew {
+		if len(n.actions) != 1 || n.actions[0].(Recover).Step != policy.StepRenew {
 			t.Fatal(show(n.actions))
 		}
 		n.actions = nil
@@ -82,7 +83,7 @@ func TestRecoveryOfXl2tpdDuringAStep(t *testing.T) {
 		if got := n.steps(10*time.Second, nil); got != nil {
 			t.Errorf("%v beside another step", got)
 		}
-		n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew, Err: err})
+		n.step(StepDone{LAC: LAC{Name: "office"}, Step: policy.StepRenew, Err: err})
 		if got := n.steps(24*time.Second, nil); got != nil {
 			t.Errorf("%v: got %v, want no step", err, got)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"xl2tpd-keepalive/internal/message"
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // noteHidden notes whether xl2tpd may be dialling a LAC while nobody would see that. That is so while it has a link or
@@ -53,15 +54,15 @@ func (l *lac) newLinks(c *candidates) bool {
 // isRedialled reports whether xl2tpd redials a LAC that is down, as far as is known.
 func (d *dials) isRedialled(l *lac, now time.Time) bool {
 	s := d.topology.section(l)
-	return s != nil && s.Redial && !l.notRedialled && !l.mayBeHungUp() && !l.mayBeDialled(d.topology, s) && !l.progress.isHangingUp(now) && (s.Autodial || l.had >= mayHaveHad)
+	return s != nil && s.Redial && !l.notRedialled && !l.mayBeHungUp() && !l.mayBeDialled(d.topology, s) && !l.progress.IsHangingUp(now) && (s.Autodial || l.had >= mayHaveHad)
 }
 
 // redialDue returns when xl2tpd should have redialled a LAC that is down; zero: it does not redial, or nobody would see
 // it. xl2tpd can stop redialling: before 1.3.18 it stops after a failed name lookup (xl2tpd.c, magic_lac_tunnel), and
 // after `max redials` it gives up (magic_lac_dial). If nobody acknowledges xl2tpd's StopCCN, an attempt takes two
-// attemptTimes. guardAt is since when the Hello guard sees what xl2tpd sends; zero: it does not.
+// AttemptTimes. guardAt is since when the Hello guard sees what xl2tpd sends; zero: it does not.
 func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.Time {
-	since := l.progress.since
+	since := l.progress.TroubleSince()
 	if !s.Redial || l.notRedialled || l.hidden || l.mayBeHungUp() || l.mayBeDialled(a, s) || since.IsZero() || guardAt.IsZero() {
 		return time.Time{}
 	}
@@ -70,7 +71,7 @@ func (l *lac) redialDue(a *topology, s *xl2tpd.Section, guardAt time.Time) time.
 			since = at
 		}
 	}
-	return since.Add(s.RedialTimeout + 2*attemptTime)
+	return since.Add(s.RedialTimeout + 2*policy.AttemptTime)
 }
 
 // lookupTime is how long before that the name of the LNS is looked up once more: nobody sees an xl2tpd that dials, and

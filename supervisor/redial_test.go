@@ -11,6 +11,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -35,10 +36,10 @@ func died(t *testing.T, keepalive, more string, secured, two bool) *fixture {
 func plainly(secured bool) func(Recover) error {
 	return func(r Recover) error {
 		switch {
-		case !secured && (r.Step == StepSecure || r.Step == StepRenew):
-			return ErrNoConnection
-		case r.Step == StepRedial:
-			return ErrRedialsLater
+		case !secured && (r.Step == policy.StepSecure || r.Step == policy.StepRenew):
+			return policy.ErrNoConnection
+		case r.Step == policy.StepRedial:
+			return policy.ErrRedialsLater
 		}
 		return nil
 	}
@@ -49,7 +50,7 @@ func (f *fixture) dialledIn(d time.Duration, come func(Recover) error) (first ma
 	began := f.now
 	first, dials = map[string]time.Duration{}, map[string]int{}
 	f.plays(d, probe.Result{Err: lost}, func(r Recover) error {
-		if r.Step == StepDial {
+		if r.Step == policy.StepDial {
 			if dials[r.LAC.Name]++; dials[r.LAC.Name] == 1 {
 				first[r.LAC.Name] = f.now.Sub(began)
 			}
@@ -89,7 +90,7 @@ func TestRedialThatHasDied(t *testing.T) {
 				home.OptFile = "/etc/ppp/home"
 				n.links(home)
 			}
-			chance := 15*time.Second + 2*attemptTime
+			chance := 15*time.Second + 2*policy.AttemptTime
 			first, dials := n.dialledIn(time.Hour, plainly(tc.secured))
 			if at, is := first["office"]; !is || at < chance || at > chance+2*time.Minute {
 				t.Errorf("dialled after %v", at)
@@ -142,7 +143,7 @@ func TestRedialThatLivesAgain(t *testing.T) {
 	}
 	n.links()
 	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
-		if r.Step == StepDial {
+		if r.Step == policy.StepDial {
 			return lost
 		}
 		return plainly(true)(r)
@@ -164,7 +165,7 @@ func TestRedialThatLivesAgain(t *testing.T) {
 		t.Errorf("then %q are dialled", got)
 	}
 	for name, at := range first {
-		if at < 15*time.Second+2*attemptTime {
+		if at < 15*time.Second+2*policy.AttemptTime {
 			t.Errorf("%s is dialled after %v", name, at)
 		}
 	}
@@ -194,7 +195,7 @@ func TestRedialThatHasDiedIsSaid(t *testing.T) {
 				all := n.status()
 				return all[slices.IndexFunc(all, func(s status.Tunnel) bool { return s.Name == "lac office" })].Doing.String()
 			}
-			chance := 15*time.Second + 2*attemptTime
+			chance := 15*time.Second + 2*policy.AttemptTime
 			n.notes, n.actions = nil, nil
 			if at, ok := n.core.NextWake(); !tc.two && (!ok || at.Sub(n.now) > chance) {
 				t.Errorf("wakes in %v, %v", at.Sub(n.now), ok)
@@ -251,7 +252,7 @@ func TestRedialsInATunnelThatStands(t *testing.T) {
 		if got := says(); !slices.Equal(got, tc.says) {
 			t.Errorf("%s: %q, want %q", name, got, tc.says)
 		}
-		n.after(15*time.Second + 2*attemptTime)
+		n.after(15*time.Second + 2*policy.AttemptTime)
 		if got := says(); len(got) != 2 {
 			t.Errorf("%s, and no longer: %q", name, got)
 		}
@@ -354,7 +355,7 @@ func TestRedialThatHasDiedOfAFailedLookup(t *testing.T) {
 				t.Error("dialled while xl2tpd may be trying")
 			}
 			n.step(n.xl2tpd(redials + "redial timeout = 15\n"))
-			chance := 15*time.Second + 2*attemptTime
+			chance := 15*time.Second + 2*policy.AttemptTime
 			first, _ := n.dialledIn(time.Hour, plainly(false))
 			if at := first["office"]; at < chance || at > chance+10*time.Second {
 				t.Errorf("dialled after %v", at)
@@ -372,13 +373,13 @@ func TestAnsweredAttemptHasItsTime(t *testing.T) {
 		n.links()
 		n.after(time.Second) // the trouble begins
 		l := n.lac(name)
-		l.progress.busy = StepRedial
+		n.takes(l, policy.StepRedial)
 		n.core.lacs.agenda.slotsTaken++
-		n.step(StepDone{LAC: LAC{Name: name}, Step: StepRedial, Err: ErrAnswered})
-		if got := n.steps(attemptTime-time.Second, nil); len(got) > 0 {
+		n.step(StepDone{LAC: LAC{Name: name}, Step: policy.StepRedial, Err: policy.ErrAnswered})
+		if got := n.steps(policy.AttemptTime-time.Second, nil); len(got) > 0 {
 			t.Errorf("%s: got %v while the attempt has its time, want nothing", name, got)
 		}
-		if got := n.steps(2*maxPause, nil); !slices.Contains(got, StepDial) && !slices.Contains(got, StepRedial) {
+		if got := n.steps(2*policy.MaxPause, nil); !slices.Contains(got, policy.StepDial) && !slices.Contains(got, policy.StepRedial) {
 			t.Errorf("%s: got %v after that, want a dial", name, got)
 		}
 	}
@@ -391,14 +392,14 @@ func TestNoDialBeforeAPlannedRedial(t *testing.T) {
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "closed by the peer"}})
 	n.links()
 	l := n.lac("office")
-	l.progress.busy = StepRedial
+	n.takes(l, policy.StepRedial)
 	n.core.lacs.agenda.slotsTaken++
-	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRedial, Err: errors.Join(ErrHungUp, ErrGaveUp)})
+	n.step(StepDone{LAC: LAC{Name: "office"}, Step: policy.StepRedial, Err: errors.Join(policy.ErrHungUp, policy.ErrGaveUp)})
 	s := n.core.topology.section(l)
-	if got := n.steps(s.RedialTimeout, nil); slices.Contains(got, StepDial) || slices.Contains(got, StepRedial) {
+	if got := n.steps(s.RedialTimeout, nil); slices.Contains(got, policy.StepDial) || slices.Contains(got, policy.StepRedial) {
 		t.Errorf("within the redial timeout: got %v, want no dial", got)
 	}
-	if got := n.steps(time.Minute, nil); !slices.Contains(got, StepDial) {
+	if got := n.steps(time.Minute, nil); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("after it: got %v, want a dial", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/procfs"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // SavedState is what the next process of this service needs to know about the LACs, and can't learn from the other
@@ -161,10 +162,10 @@ func (ls *lacTable) save(l *lac) {
 		} else {
 			state.Unsure = !l.lastEnd.Operator
 		}
-	case l.had == hadOne && !l.progress.since.IsZero():
+	case l.had == hadOne && !l.progress.TroubleSince().IsZero():
 		idle := l.notRedialled && l.missingAt.IsZero() // one that was only taken for down may be up
 		state = LACState{Idle: idle, Attempt: l.attemptAt, Over: l.overAt, Silent: l.silentAt, Planned: l.plannedUntil}
-		if state.HangUp = l.cutHangUpAt; l.progress.busy == StepHangUp {
+		if state.HangUp = l.cutHangUpAt; l.progress.Takes(policy.StepHangUp) {
 			state.HangUp = l.hangUpAt
 		}
 		if l.lastEnd != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // xl2tpd may still keep a tunnel that was hung up before this service was restarted: no call is dialled inside it.
@@ -25,10 +26,10 @@ func TestDyingTunnelOfBeforeARestart(t *testing.T) {
 		n.step(n.config("[global]\nrecover = auto\n"))
 		end := n.now.Add(tc.from)
 		n.restarted(n.xl2tpd(redials), secured("2"))
-		if got := n.steps(end.Sub(n.now), nil); slices.Contains(got, StepDial) {
+		if got := n.steps(end.Sub(n.now), nil); slices.Contains(got, policy.StepDial) {
 			t.Errorf("%s: %v within %v", tc.name, got, tc.from)
 		}
-		if got := n.steps(2*grace, nil); !slices.Contains(got, StepDial) {
+		if got := n.steps(2*policy.Grace, nil); !slices.Contains(got, policy.StepDial) {
 			t.Errorf("%s: only %v after that", tc.name, got)
 		}
 	}
@@ -49,7 +50,7 @@ func TestHungUpIsReported(t *testing.T) {
 			n.step(*tc.ends)
 		}
 		n.links()
-		n.after(2 * reasonDelay)
+		n.after(2 * policy.ReasonDelay)
 		for range 2 {
 			all := n.status()
 			if len(all) != 1 || all[0].Doing.String() != tc.want || all[0].ByHand != (tc.ends != nil) {
@@ -68,7 +69,7 @@ func TestXl2tpdRestartedToo(t *testing.T) {
 		s := n.xl2tpd(redials)
 		s.Home().Process.Pid = pid
 		n.restarted(s, secured("2"))
-		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) != want {
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, policy.StepDial) != want {
 			t.Errorf("pid %d: %v", pid, got)
 		}
 		if want {
@@ -91,7 +92,7 @@ func TestClockSetBackBeforeARestart(t *testing.T) {
 	n.after(time.Second)
 	n.now = n.now.Add(-2 * time.Hour)
 	n.restarted(n.xl2tpd(oneLAC), secured("2"))
-	if got := n.steps(5*time.Minute, nil); !slices.Contains(got, StepDial) {
+	if got := n.steps(5*time.Minute, nil); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("got %v, want a dial", got)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -95,13 +96,13 @@ func TestOneLostAmongMany(t *testing.T) {
 		},
 		received: func(indexes []int) []ppp.Count { return make([]ppp.Count, len(indexes)) },
 		recover: func(_ context.Context, r Recover) error {
-			if r.Step == StepSecure || r.Step == StepRenew {
+			if r.Step == policy.StepSecure || r.Step == policy.StepRenew {
 				mu.Lock()
 				secured[r.LAC.Name] = append(secured[r.LAC.Name], time.Since(began))
 				mu.Unlock()
 			}
 			switch is := dead(r.LAC.Name); {
-			case is && r.Step.asks():
+			case is && r.Step.Asks():
 				time.Sleep(2 * time.Second)
 				return lost
 			case is:

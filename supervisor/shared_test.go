@@ -9,6 +9,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -37,7 +38,7 @@ func (f *fixture) attempts(d, every time.Duration, come func(Recover) error) (al
 	for end := f.now.Add(d); f.now.Before(end); {
 		f.step(Dials{Peer: closer.Peer.Addr()})
 		f.plays(every, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
-			if r.Step.asks() {
+			if r.Step.Asks() {
 				return nil
 			}
 			if all = append(all, r); len(all) > 1000 {
@@ -51,8 +52,8 @@ func (f *fixture) attempts(d, every time.Duration, come func(Recover) error) (al
 
 // waits is the result of a step if xl2tpd redials by itself.
 func waits(r Recover) error {
-	if r.Step == StepRedial {
-		return ErrRedialsLater
+	if r.Step == policy.StepRedial {
+		return policy.ErrRedialsLater
 	}
 	return nil
 }
@@ -79,9 +80,9 @@ func TestNeighboursSAIsKept(t *testing.T) {
 	dials := 0
 	n.plays(time.Hour, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
 		switch r.Step {
-		case StepDial:
+		case policy.StepDial:
 			dials++
-		case StepRenew:
+		case policy.StepRenew:
 			t.Errorf("renewed: %+v", r)
 		}
 		return nil
@@ -97,7 +98,7 @@ func TestNeighbourThatIsNotWatched(t *testing.T) {
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "Hello unanswered", Unanswered: true}})
 	n.links(link("ppp0", 5, true))
 	for _, r := range n.attempts(time.Hour, time.Minute, waits) {
-		if r.Step == StepRenew {
+		if r.Step == policy.StepRenew {
 			t.Errorf("%v of %s with the SA %q", r.Step, r.LAC.Name, r.SA)
 		}
 	}
@@ -112,7 +113,7 @@ func TestTwoThatAreNotAnswered(t *testing.T) {
 	n.links()
 	renewed := map[string]int{}
 	for _, r := range n.attempts(2*time.Hour, 20*time.Second, waits) {
-		if r.Step == StepRenew {
+		if r.Step == policy.StepRenew {
 			renewed[r.LAC.Name]++
 		}
 	}
@@ -132,10 +133,10 @@ func TestSAWithOtherTraffic(t *testing.T) {
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 	hungUp := false
 	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
-		if r.Step == StepRenew {
+		if r.Step == policy.StepRenew {
 			t.Errorf("got %+v, want no StepRenew", r)
 		}
-		hungUp = hungUp || r.Step == StepHangUp
+		hungUp = hungUp || r.Step == policy.StepHangUp
 		return lost
 	})
 	if !hungUp {
@@ -176,21 +177,21 @@ func TestRefusedByTheLNS(t *testing.T) {
 		come := func(r Recover) error {
 			tries++
 			switch {
-			case r.Step != StepRenew:
+			case r.Step != policy.StepRenew:
 				return nil
 			case r.LastAttempt.IsZero():
 				ended++
 				return nil
 			}
 			asked++ // the Hello guard knew the answer: nothing was sent to the LNS
-			return ErrAnswers
+			return policy.ErrAnswers
 		}
 		var all []Recover
 		if name == "xl2tpd redials" {
 			all = n.attempts(time.Hour, 20*time.Second, come)
 		} else {
 			n.plays(time.Hour, probe.Result{Err: lost}, func(r Recover) error {
-				if r.Step.asks() {
+				if r.Step.Asks() {
 					return nil
 				}
 				all = append(all, r)
@@ -200,7 +201,7 @@ func TestRefusedByTheLNS(t *testing.T) {
 		if ended > 0 || tries-asked > 30 || tries < 5 {
 			t.Errorf("%s: %d tries, %d SAs ended", name, tries, ended)
 		}
-		if n := len(all); n > 2 && !slices.ContainsFunc(all, func(r Recover) bool { return r.Step == StepRenew }) {
+		if n := len(all); n > 2 && !slices.ContainsFunc(all, func(r Recover) bool { return r.Step == policy.StepRenew }) {
 			t.Errorf("%s: nothing was asked", name)
 		}
 	}
@@ -225,7 +226,7 @@ func TestAutodialOfWhatWasHungUp(t *testing.T) {
 		s.Home().Process.Pid++
 		n.step(s)
 		n.step(Dials{Peer: closer.Peer.Addr()})
-		if got := n.steps(10*time.Minute, nil); slices.Contains(got, StepDial) != want {
+		if got := n.steps(10*time.Minute, nil); slices.Contains(got, policy.StepDial) != want {
 			t.Errorf("%q: %v once xl2tpd has begun to dial", more, got)
 		}
 	}
@@ -243,11 +244,11 @@ func TestDialOfOneOfTwoHungUp(t *testing.T) {
 		if got := n.steps(time.Minute, nil); got != nil {
 			t.Errorf("unanswered %v: %v of what was hung up", unanswered, got)
 		}
-		var got []Step
+		var got []policy.Step
 		for _, r := range n.attempts(10*time.Minute, time.Minute, func(Recover) error { return nil }) {
 			got = append(got, r.Step)
 		}
-		if !slices.Contains(got, StepSecure) || slices.ContainsFunc(got, func(s Step) bool { return s != StepSecure && s != StepRenew }) {
+		if !slices.Contains(got, policy.StepSecure) || slices.ContainsFunc(got, func(s policy.Step) bool { return s != policy.StepSecure && s != policy.StepRenew }) {
 			t.Errorf("unanswered %v: got %v, want the SA and no dial", unanswered, got)
 		}
 	}
@@ -260,11 +261,11 @@ func TestNoDialBesideACall(t *testing.T) {
 	n.links()
 	n.after(2 * time.Second)
 	n.links(link("ppp0", 6, false))
-	if got := n.steps(callTime-time.Second, nil); slices.Contains(got, StepDial) || slices.Contains(got, StepRedial) {
+	if got := n.steps(callTime-time.Second, nil); slices.Contains(got, policy.StepDial) || slices.Contains(got, policy.StepRedial) {
 		t.Errorf("%v beside a call", got)
 	}
 	n.links()
-	if got := n.steps(3*time.Minute, nil); !slices.Contains(got, StepDial) {
+	if got := n.steps(3*time.Minute, nil); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v once it has ended", got)
 	}
 }
@@ -319,9 +320,9 @@ func TestHalfClosedOfTwo(t *testing.T) {
 	var hungUp time.Time
 	n.plays(10*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
 		switch {
-		case r.Step == StepHangUp:
+		case r.Step == policy.StepHangUp:
 			hungUp = n.now
-		case (r.Step == StepDial || r.Step == StepRedial) && n.now.Sub(hungUp) <= time.Minute: // its timer may be late
+		case (r.Step == policy.StepDial || r.Step == policy.StepRedial) && n.now.Sub(hungUp) <= time.Minute: // its timer may be late
 			t.Errorf("%v %v after it was hung up", r.Step, n.now.Sub(hungUp))
 		}
 		return nil
@@ -401,7 +402,7 @@ func TestNoDialWhileTheSAIsMadeAnew(t *testing.T) {
 	var asked, later []string
 	for end := n.now.Add(20 * time.Second); n.now.Before(end); n.after(500 * time.Millisecond) {
 		for _, a := range n.actions {
-			if r, is := a.(Recover); is && !r.Step.asks() {
+			if r, is := a.(Recover); is && !r.Step.Asks() {
 				asked = append(asked, r.LAC.Name+": "+r.Step.String())
 			}
 		}
@@ -410,7 +411,7 @@ func TestNoDialWhileTheSAIsMadeAnew(t *testing.T) {
 	if !slices.Equal(asked, []string{"office: renew the IPsec SA"}) {
 		t.Fatalf("%q while no step has ended", asked)
 	}
-	n.step(StepDone{LAC: LAC{Name: "office"}, Step: StepRenew})
+	n.step(StepDone{LAC: LAC{Name: "office"}, Step: policy.StepRenew})
 	n.plays(10*time.Second, probe.Result{Err: lost}, func(r Recover) error {
 		later = append(later, r.LAC.Name+": "+r.Step.String())
 		return nil
@@ -431,10 +432,10 @@ func TestHungUpWhileXl2tpdMayRedial(t *testing.T) {
 	n.plays(10*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
 		at, is := hungUp[r.LAC.Name]
 		switch {
-		case r.Step == StepHangUp && !is:
+		case r.Step == policy.StepHangUp && !is:
 			hungUp[r.LAC.Name] = n.now
 			n.links()
-		case is && (r.Step == StepDial || r.Step == StepRedial) && n.now.Sub(at) <= time.Minute:
+		case is && (r.Step == policy.StepDial || r.Step == policy.StepRedial) && n.now.Sub(at) <= time.Minute:
 			t.Errorf("%v of %s %v after it was hung up", r.Step, r.LAC.Name, n.now.Sub(at))
 		}
 		return nil
@@ -461,7 +462,7 @@ func TestCallerFromNobodyKnowsWhere(t *testing.T) {
 		n.links(inUserspace(caller)...)
 		renewed := false
 		n.plays(2*time.Minute, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
-			renewed = renewed || r.Step == StepRenew
+			renewed = renewed || r.Step == policy.StepRenew
 			return nil
 		})
 		if renewed == blind {
@@ -482,10 +483,10 @@ func TestNewSAHasItsTimeAfterADial(t *testing.T) {
 	dialled, times := false, 0
 	come := func(r Recover) error {
 		switch {
-		case r.Step == StepDial:
+		case r.Step == policy.StepDial:
 			dialled = dialled || !renewed.IsZero()
-		case r.Step == StepRenew:
-			if dialled && n.now.Sub(renewed) < helpTime {
+		case r.Step == policy.StepRenew:
+			if dialled && n.now.Sub(renewed) < policy.HelpTime {
 				t.Errorf("renewed for %s %v after the last one", r.LAC.Name, n.now.Sub(renewed))
 			}
 			renewed, dialled, times = n.now, false, times+1

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -25,7 +26,7 @@ func TestLivesOnWithoutItsSA(t *testing.T) {
 		n.actions = nil
 		n.now = n.now.Add(10 * time.Second)
 		if tc.answered > 0 {
-			n.lac("tokyo").progress.aliveAt = n.now.Add(-tc.answered)
+			n.took(n.lac("tokyo"), policy.StepAsk, policy.ErrAlive, n.now.Add(-tc.answered))
 		}
 		n.links()
 		if got := n.lac("tokyo").lastEnd.failed; got != tc.failed {
@@ -42,22 +43,23 @@ func TestGoneWhileRecoveryFindsThePeerAlive(t *testing.T) {
 		results []error
 		dials   bool
 	}{
-		"one, alive":             {false, []error{ErrAlive}, false},
+		"one, alive":             {false, []error{policy.ErrAlive}, false},
 		"one, hung up":           {false, []error{nil}, true},
-		"both alive":             {true, []error{ErrAlive, ErrAlive}, false},
-		"one alive, one hung up": {true, []error{ErrAlive, nil}, true},
+		"both alive":             {true, []error{policy.ErrAlive, policy.ErrAlive}, false},
+		"one alive, one hung up": {true, []error{policy.ErrAlive, nil}, true},
 	} {
 		n := ambiguousUp(t, "", "recover = full\n")
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.plays(time.Minute, alive, succeeds)
 		names := []string{"office", "home"}[:len(tc.results)]
 		for _, of := range names {
-			n.lac(of).possibleEnds, n.lac(of).progress.busy = nil, StepHangUp
+			n.takes(n.lac(of), policy.StepHangUp)
+			n.lac(of).possibleEnds = nil
 			n.core.lacs.agenda.slotsTaken++
 		}
 		n.links()
 		for i, of := range names {
-			n.step(StepDone{LAC: LAC{Name: of}, Step: StepHangUp, Err: tc.results[i]})
+			n.step(StepDone{LAC: LAC{Name: of}, Step: policy.StepHangUp, Err: tc.results[i]})
 		}
 		n.lac("home").lastEnd = nil
 		if got := !n.lac("office").mayBeHungUp(); got != tc.dials {
@@ -68,18 +70,19 @@ func TestGoneWhileRecoveryFindsThePeerAlive(t *testing.T) {
 
 // Until that is decided, the LAC that is not being hung up is left down too.
 func TestGoneWhileAnotherIsHungUp(t *testing.T) {
-	for err, want := range map[error]bool{ErrAlive: true, nil: false, ErrHungUp: false} {
+	for err, want := range map[error]bool{policy.ErrAlive: true, nil: false, policy.ErrHungUp: false} {
 		n := ambiguousUp(t, "", "recover = full\n")
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.plays(time.Minute, alive, succeeds)
 		office, home := n.lac("office"), n.lac("home")
-		office.possibleEnds, home.possibleEnds, home.progress.busy = nil, nil, StepHangUp
+		n.takes(home, policy.StepHangUp)
+		office.possibleEnds, home.possibleEnds = nil, nil
 		n.core.lacs.agenda.slotsTaken++
 		n.links()
 		if !office.mayBeHungUp() {
 			t.Errorf("%v: it is dialled before that is decided", err)
 		}
-		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: err})
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepHangUp, Err: err})
 		if got := office.mayBeHungUp(); got != want {
 			t.Errorf("%v: may be hung up %v, want %v", err, got, want)
 		}
@@ -89,7 +92,7 @@ func TestGoneWhileAnotherIsHungUp(t *testing.T) {
 // Without the Hello guard, a silent tunnel ends. Another tunnel then shows that the LNS lives, so the silence was no reason,
 // and the operator may have hung up.
 func TestSilenceThatIsDisproved(t *testing.T) {
-	for err, want := range map[error]bool{ErrSAInUse: false, nil: true} {
+	for err, want := range map[error]bool{policy.ErrSAInUse: false, nil: true} {
 		n, _ := oneLNS(t, "", full)
 		n.withoutGuard()
 		office, _ := officeAndHome()
@@ -97,11 +100,11 @@ func TestSilenceThatIsDisproved(t *testing.T) {
 		n.links(office)
 		dialled := false
 		n.plays(5*time.Minute, probe.Result{Err: lost}, func(r Recover) error {
-			dialled = dialled || r.LAC.Name == "home" && r.Step == StepDial
-			if r.Step == StepRenew {
+			dialled = dialled || r.LAC.Name == "home" && r.Step == policy.StepDial
+			if r.Step == policy.StepRenew {
 				return err
 			}
-			if r.Step == StepAsk {
+			if r.Step == policy.StepAsk {
 				return lost
 			}
 			return nil
@@ -129,22 +132,22 @@ func TestGoneWhileThePeerIsAsked(t *testing.T) {
 			return n, []string{"office", "home"}
 		},
 	} {
-		for _, step := range []Step{StepAsk, StepHangUp, StepRenew} {
-			for _, err := range []error{ErrAlive, lost} {
+		for _, step := range []policy.Step{policy.StepAsk, policy.StepHangUp, policy.StepRenew} {
+			for _, err := range []error{policy.ErrAlive, lost} {
 				n, lacs := up()
 				n.withoutGuard()
 				n.links(one...)
 				n.plays(time.Minute, alive, succeeds)
 				n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
 				l := n.lac(lacs[len(lacs)-1])
-				l.progress.busy = step
+				n.takes(l, step)
 				n.core.lacs.agenda.slotsTaken++
 				n.actions = nil
 				n.links()
-				n.now = n.now.Add(2 * reasonDelay)
+				n.now = n.now.Add(2 * policy.ReasonDelay)
 				n.step(StepDone{LAC: LAC{Name: l.name}, Step: step, Err: err})
 				for _, of := range lacs {
-					if got, want := n.lac(of).mayBeHungUp(), errors.Is(err, ErrAlive); got != want {
+					if got, want := n.lac(of).mayBeHungUp(), errors.Is(err, policy.ErrAlive); got != want {
 						t.Errorf("%s, %v, %v: %s may be hung up %v", name, step, err, of, got)
 					}
 				}
@@ -159,12 +162,12 @@ func TestGoneWhileThePeerIsAskedForTwo(t *testing.T) {
 		results []error // of the questions for office and home
 		want    bool    // they may be hung up
 	}{
-		"alive, and no answer":   {[]error{ErrAlive, lost}, true},
-		"no answer, and alive":   {[]error{lost, ErrAlive}, true},
+		"alive, and no answer":   {[]error{policy.ErrAlive, lost}, true},
+		"no answer, and alive":   {[]error{lost, policy.ErrAlive}, true},
 		"no answer":              {[]error{lost, lost}, false},
-		"no question, and alive": {[]error{nil, ErrAlive}, true},
+		"no question, and alive": {[]error{nil, policy.ErrAlive}, true},
 		"no question nor answer": {[]error{nil, lost}, false},
-		"alive, and hung up":     {[]error{ErrAlive, ErrPeerDead}, false},
+		"alive, and hung up":     {[]error{policy.ErrAlive, policy.ErrPeerDead}, false},
 	} {
 		n := ambiguousUp(t, "", "recover = full\n")
 		n.links(inUserspace(link("ppp0", 5, true))...)
@@ -172,15 +175,17 @@ func TestGoneWhileThePeerIsAskedForTwo(t *testing.T) {
 		n.withoutGuard()
 		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
 		names := []string{"office", "home"}
+		n.core.lacs.agenda.slotsTaken = maxSlots // no other step begins
 		for i, of := range names {
 			l := n.lac(of)
-			l.lastEnd, l.possibleEnds, l.progress.busy = nil, nil, StepNone
-			if l.progress.next = n.now.Add(time.Hour); tc.results[i] != nil {
-				l.progress.busy = StepAsk
-			}
-			if errors.Is(tc.results[i], ErrPeerDead) {
-				l.progress.busy = StepHangUp
-				n.core.lacs.agenda.slotsTaken++
+			l.lastEnd, l.possibleEnds = nil, nil
+			switch {
+			case tc.results[i] == nil:
+				n.takes(l, policy.StepNone)
+			case errors.Is(tc.results[i], policy.ErrPeerDead):
+				n.takes(l, policy.StepHangUp)
+			default:
+				n.takes(l, policy.StepAsk)
 			}
 		}
 		n.actions = nil
@@ -189,12 +194,12 @@ func TestGoneWhileThePeerIsAskedForTwo(t *testing.T) {
 			t.Errorf("%s: office is dialled before that is decided", name)
 		}
 		for i, of := range names {
-			if busy := n.lac(of).progress.busy; busy != StepNone {
+			if busy := n.lac(of).progress.UnderWay(); busy != policy.StepNone {
 				n.step(StepDone{LAC: LAC{Name: of}, Step: busy, Err: tc.results[i]})
 			}
 		}
 		for _, of := range names {
-			if of == "home" && errors.Is(tc.results[1], ErrPeerDead) {
+			if of == "home" && errors.Is(tc.results[1], policy.ErrPeerDead) {
 				continue
 			}
 			if got := n.lac(of).mayBeHungUp(); got != tc.want {
@@ -206,49 +211,19 @@ func TestGoneWhileThePeerIsAskedForTwo(t *testing.T) {
 
 // What may have been hung up before stays down, whatever becomes of the later end of a link.
 func TestGoneWhileThePeerIsAskedAfterAHangUp(t *testing.T) {
-	for _, err := range []error{ErrAlive, lost} {
+	for _, err := range []error{policy.ErrAlive, lost} {
 		n := ambiguousUp(t, "", "recover = full\n")
 		n.step(Ending{OwnedConnection: closer, CloseReason: operatorEnds})
 		n.links(inUserspace(link("ppp0", 5, true))...)
 		n.withoutGuard()
 		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
-		n.lac("home").progress.busy = StepAsk
+		n.takes(n.lac("home"), policy.StepAsk)
 		n.actions = nil
 		n.links()
-		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepAsk, Err: err})
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepAsk, Err: err})
 		for _, of := range []string{"office", "home"} {
 			if !n.lac(of).mayBeHungUp() {
 				t.Errorf("%v: %s counts as not hung up", err, of)
-			}
-		}
-	}
-}
-
-// The peer of a silent link is asked in every pause of recovery, so its latest answer is never old.
-func TestSilentPeerIsAskedInPauses(t *testing.T) {
-	for name, tc := range map[string]struct {
-		is       func(*progress, *situation)
-		slotFree bool
-	}{
-		"all slots are taken":    {func(*progress, *situation) {}, false},
-		"a new SA has its time":  {func(_ *progress, s *situation) { s.saOnTrial = true }, true},
-		"an SA is being renewed": {func(_ *progress, s *situation) { s.renewing = true }, true},
-		"the hang-up has just failed": {func(p *progress, s *situation) {
-			p.last, p.err, p.failed, p.next = StepHangUp, lost, 4, origin0.Add(time.Minute)
-		}, true},
-	} {
-		p := progress{since: origin0, lookAt: origin0.Add(time.Hour)}
-		s := situation{goal: goalFull, daemon: true, hasSA: true, up: true, quiet: stuckAfter}
-		tc.is(&p, &s)
-		if step, _ := p.advance(s, tc.slotFree, 0.5, origin0); step != StepAsk {
-			t.Errorf("%s: got %q, want %q", name, step, StepAsk)
-			continue
-		}
-		for _, asks := range []Step{StepAsk, StepHangUp} {
-			p.busy = asks
-			p.stepDone(ErrAlive, s, 0.5, origin0)
-			if step, at := p.advance(s, tc.slotFree, 0.5, origin0); step != StepNone || at.IsZero() || at.After(origin0.Add(aliveLook)) {
-				t.Errorf("%s, and the peer is alive: %q, and the next look at %v", name, step, at)
 			}
 		}
 	}
@@ -259,9 +234,10 @@ func TestGoneBeforeANewXl2tpd(t *testing.T) {
 	for _, stale := range []bool{true, false} {
 		n := ambiguousUp(t, "autodial = yes\n", "recover = full\n")
 		l := n.lac("home")
-		l.progress.busy, l.stale, l.endsMeanwhile = StepHangUp, stale, endList{{assumed: true}}
+		n.takes(l, policy.StepHangUp)
+		l.stale, l.endsMeanwhile = stale, endList{{assumed: true}}
 		n.core.lacs.agenda.slotsTaken++
-		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: lost})
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepHangUp, Err: lost})
 		if l.endsMeanwhile != nil {
 			t.Errorf("stale %v: the end before is still to be decided", stale)
 		}
@@ -270,22 +246,22 @@ func TestGoneBeforeANewXl2tpd(t *testing.T) {
 
 // Recovery has hung a silent tunnel up. That another tunnel lives does not make an operator's hang-up of it.
 func TestSilentTunnelThatRecoveryHasHungUp(t *testing.T) {
-	for step, want := range map[Step]bool{StepHangUp: true, StepNone: false} {
+	for step, want := range map[policy.Step]bool{policy.StepHangUp: true, policy.StepNone: false} {
 		n, _ := oneLNS(t, "", full)
 		n.withoutGuard()
 		office, _ := officeAndHome()
 		n.plays(20*time.Second, probe.Result{Err: lost}, func(Recover) error { return lost })
 		home := n.lac("home")
-		if home.progress.busy = step; step != StepNone {
+		if n.takes(home, step); step != policy.StepNone {
 			n.core.lacs.agenda.slotsTaken++
 		}
 		n.links(office)
-		if step != StepNone {
+		if step != policy.StepNone {
 			n.step(StepDone{LAC: LAC{Name: "home"}, Step: step})
 		}
-		home.progress.busy = StepRenew
+		n.takes(home, policy.StepRenew)
 		n.core.lacs.agenda.slotsTaken++
-		n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepRenew, Err: ErrSAInUse})
+		n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepRenew, Err: policy.ErrSAInUse})
 		if got := !home.mayBeHungUp(); got != want {
 			t.Errorf("%q before: wanted %v", step, got)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // otherTarget is a LAC with a target that is not its peer.
@@ -19,14 +20,14 @@ func otherTarget(t *testing.T) *fixture {
 // delays are what delays the step that follows a question that the peer has left unanswered.
 var delays = map[string]struct {
 	begins, ends func(*fixture)
-	step         Step // that fails
-	long         bool // the delay
+	step         policy.Step // that fails
+	long         bool        // the delay
 }{
-	"renewals fail":   {func(*fixture) {}, func(*fixture) {}, StepRenew, true},
-	"hang-ups fail":   {func(*fixture) {}, func(*fixture) {}, StepHangUp, true},
-	"no slot is free": {func(n *fixture) { n.core.lacs.agenda.slotsTaken = maxSlots }, func(n *fixture) { n.core.lacs.agenda.slotsTaken = 0 }, StepNone, false},
-	"recovery is off": {func(n *fixture) { n.recovers("off") }, func(n *fixture) { n.recovers("auto") }, StepNone, false},
-	"xl2tpd is away":  {func(n *fixture) { n.runs(0) }, func(n *fixture) { n.runs(100) }, StepNone, false},
+	"renewals fail":   {func(*fixture) {}, func(*fixture) {}, policy.StepRenew, true},
+	"hang-ups fail":   {func(*fixture) {}, func(*fixture) {}, policy.StepHangUp, true},
+	"no slot is free": {func(n *fixture) { n.core.lacs.agenda.slotsTaken = maxSlots }, func(n *fixture) { n.core.lacs.agenda.slotsTaken = 0 }, policy.StepNone, false},
+	"recovery is off": {func(n *fixture) { n.recovers("off") }, func(n *fixture) { n.recovers("auto") }, policy.StepNone, false},
+	"xl2tpd is away":  {func(n *fixture) { n.runs(0) }, func(n *fixture) { n.runs(100) }, policy.StepNone, false},
 }
 
 // recovers changes keepalive.conf.
@@ -50,17 +51,17 @@ func TestOldSilenceIsNoProof(t *testing.T) {
 		var asked time.Time
 		peer := func(r Recover) error {
 			switch {
-			case r.Step == StepAsk:
+			case r.Step == policy.StepAsk:
 				asked = n.now
 				if answers {
-					return ErrAlive
+					return policy.ErrAlive
 				}
 				silent = true
-			case r.Step != StepRenew && r.Step != StepHangUp:
+			case r.Step != policy.StepRenew && r.Step != policy.StepHangUp:
 			case r.Dead && n.now.Sub(asked) > deadTime:
 				t.Errorf("%s: %v, %v after the latest question", name, r.Step, n.now.Sub(asked))
 			case !r.Dead && answers:
-				return ErrAlive
+				return policy.ErrAlive
 			case r.Step == tc.step:
 				return errors.New("it can't be done now")
 			}
@@ -92,9 +93,9 @@ func TestOldSilenceAndACut(t *testing.T) {
 		plays := func(d time.Duration) {
 			n.plays(d, probe.Result{Err: lost}, func(r Recover) error {
 				switch {
-				case r.Step == StepAsk && cut:
+				case r.Step == policy.StepAsk && cut:
 					return lost
-				case r.Step == StepAsk:
+				case r.Step == policy.StepAsk:
 					silent = n.now
 				case cut && n.now.Sub(silent) < stuckAfter-time.Minute:
 					t.Errorf("%s: %v without proof, %v after the latest answer", name, r.Step, n.now.Sub(silent))
@@ -120,10 +121,10 @@ func TestLinkEndsWhileThePeerIsAskedAnew(t *testing.T) {
 		questions, ended := 0, false
 		for end := n.now.Add(5 * time.Minute); !ended && n.now.Before(end); {
 			n.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
-				if r.Step != StepAsk {
+				if r.Step != policy.StepAsk {
 					return errors.New("it can't be done now")
 				}
-				if questions++; first || questions > 1 && n.lac("office").progress.peer == peerSilent {
+				if questions++; first || questions > 1 && n.lac("office").progress.PeerSilentSince(time.Time{}) {
 					n.links()
 					ended = true
 				}
@@ -155,9 +156,9 @@ func TestOldSilenceIsNoProofOfAFailure(t *testing.T) {
 	} {
 		n := otherTarget(t)
 		questions := 0
-		for end := n.now.Add(time.Minute); n.lac("office").progress.peer != peerSilent || questions < 2; {
+		for end := n.now.Add(time.Minute); !n.lac("office").progress.PeerSilentSince(time.Time{}) || questions < 2; {
 			n.plays(500*time.Millisecond, probe.Result{Err: lost}, func(r Recover) error {
-				if r.Step == StepAsk {
+				if r.Step == policy.StepAsk {
 					questions++
 					return nil
 				}
@@ -167,11 +168,11 @@ func TestOldSilenceIsNoProofOfAFailure(t *testing.T) {
 				t.Fatalf("%s: %d questions", name, questions)
 			}
 		}
-		n.lac("office").progress.next = n.now.Add(time.Hour)
+		n.core.lacs.agenda.slotsTaken = maxSlots // only questions are asked
 		tc.guard(n)
 		n.plays(tc.after, probe.Result{Err: lost}, func(Recover) error { return lost })
 		n.links()
-		n.after(2 * reasonDelay)
+		n.after(2 * policy.ReasonDelay)
 		if got := n.lac("office").mayBeHungUp(); got != tc.hungUp {
 			t.Errorf("%s: may have been hung up: %v, want %v", name, got, tc.hungUp)
 		}

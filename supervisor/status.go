@@ -3,7 +3,6 @@ package supervisor
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // recent is how many round-trip times are kept for a tunnel.
@@ -253,23 +253,17 @@ func (ls *lacTable) statusWithoutLink(in *instance, s *xl2tpd.Section, last *end
 // recoveryText returns what recovery does for a LAC without a tunnel, for the status; empty: nothing.
 func (ls *lacTable) recoveryText(l *lac, s *xl2tpd.Section, now time.Time) message.Text {
 	p := &l.progress
-	switch {
-	case ls.situations.goal(l, s) == goalNone || p.since.IsZero():
+	switch waits := p.WaitText(now); {
+	case ls.situations.goal(l, s) == policy.GoalNone || p.TroubleSince().IsZero():
 		return ""
-	case p.busy != StepNone:
-		return p.busy.text()
+	case p.UnderWay() != policy.StepNone:
+		return p.UnderWay().Text()
 	case l.lastEnd.mayBeHangUp():
 		return "" // xl2tpd redials, unless it was hung up
 	case l.mayBeHungUp():
 		return "left to xl2tpd: it, or another LAC like it, was hung up"
-	case p.waitsForSlot:
-		return "waits until it is its turn to be brought back"
-	case errors.Is(p.err, ErrNoRoute):
-		return "waits for a route to the LNS"
-	case (p.last == StepDial || p.last == StepRedial) && p.err == nil:
-		return "waits for the LNS to answer"
-	case p.failed > 0:
-		return message.Sprintf("tries again in %v (%d failed)", max(p.next.Sub(now), 0).Round(time.Second), p.failed)
+	case waits != "":
+		return waits
 	case lookupText(s) != "":
 		return lookupText(s)
 	case s.Redial && !l.notRedialled:

@@ -8,32 +8,34 @@ import (
 
 	"xl2tpd-keepalive/internal/hook"
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 // takeOutcome takes the result of a step.
 func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
-	if !ev.Step.asks() {
+	if !ev.Step.Asks() {
 		ls.agenda.slotsTaken--
 	}
 	l := ls.ensureLAC(name{"lac", ev.LAC.Name, ev.LAC.Instance})
 	ls.agenda.mark(l)
-	if l.progress.busy != ev.Step {
+	if l.progress.UnderWay() != ev.Step {
 		return
 	}
-	if ev.Step == StepRenew || ev.Step == StepSecure {
+	if ev.Step == policy.StepRenew || ev.Step == policy.StepSecure {
 		ls.takeNewSA(l, ev.Err)
 	}
 	if l.stale {
-		l.progress.busy, l.stale, l.endsMeanwhile = StepNone, false, nil
+		l.progress.Abandon()
+		l.stale, l.endsMeanwhile = false, nil
 		return
 	}
 	err := ev.Err
-	if errors.Is(err, ErrPeerDead) { // xl2tpd has hung up, so the step has succeeded
+	if errors.Is(err, policy.ErrPeerDead) { // xl2tpd has hung up, so the step has succeeded
 		err = nil
 		l.peerIsDead(now)
 	}
 	ls.stepDone(l, ev.Step, err, now)
-	if ev.Step.asks() || isAny(err, ErrNoConnection, ErrAlive, ErrRedialsLater, ErrAnswered, ErrSAInUse) {
+	if ev.Step.Asks() || isAny(err, policy.ErrNoConnection, policy.ErrAlive, policy.ErrRedialsLater, policy.ErrAnswered, policy.ErrSAInUse) {
 		return // nothing was done
 	}
 	ls.callRecoverHook(l, ev.Step, err)
@@ -41,32 +43,32 @@ func (ls *lacTable) takeOutcome(ev StepDone, now time.Time) {
 }
 
 // stepDone notes what a step of recovery has changed, or has shown.
-func (ls *lacTable) stepDone(l *lac, step Step, err error, now time.Time) {
-	var is situation // for a step that only asks, it does not matter
-	if s := ls.topology.section(l); s != nil && !step.asks() {
+func (ls *lacTable) stepDone(l *lac, step policy.Step, err error, now time.Time) {
+	var is policy.Situation // for a step that only asks, it does not matter
+	if s := ls.topology.section(l); s != nil && !step.Asks() {
 		is, _ = ls.situations.of(l, s, now)
 	}
-	if c := l.lastEnd; c != nil && !c.sure && (c.inferred && errors.Is(err, ErrSAInUse) || (c.inferred || c.assumed) && errors.Is(err, ErrAlive)) {
+	if c := l.lastEnd; c != nil && !c.sure && (c.inferred && errors.Is(err, policy.ErrSAInUse) || (c.inferred || c.assumed) && errors.Is(err, policy.ErrAlive)) {
 		c.failed = false // the LNS lives, so the silence was another's fault, and recovery has not hung up
 	}
-	hungUp := step == StepHangUp && (err == nil || errors.Is(err, ErrHungUp))
-	ls.hangUps.resolveEnds(l, hungUp, errors.Is(err, ErrAlive))
-	l.progress.stepDone(err, is, ls.jitter(), now)
-	if (step == StepDial || step == StepRedial) && !l.ownDialAt.IsZero() {
+	hungUp := step == policy.StepHangUp && (err == nil || errors.Is(err, policy.ErrHungUp))
+	ls.hangUps.resolveEnds(l, hungUp, errors.Is(err, policy.ErrAlive))
+	l.progress.StepDone(err, is, ls.jitter(), now)
+	if (step == policy.StepDial || step == policy.StepRedial) && !l.ownDialAt.IsZero() {
 		if l.ownDialAt = now; err != nil { // xl2tpd was not made to dial
 			l.ownDialAt = time.Time{}
 		}
 	}
 	switch step {
-	case StepDial:
+	case policy.StepDial:
 		l.downAt, l.missingAt = time.Time{}, time.Time{}
 		l.afterDial(err, now)
-	case StepRedial:
+	case policy.StepRedial:
 		l.downAt = time.Time{}
 		l.afterRedial(err, ls.topology.section(l), now)
-	case StepHangUp:
+	case policy.StepHangUp:
 		ls.afterHangUp(l, hungUp, now)
-	case StepAsk:
+	case policy.StepAsk:
 		ls.logAsked(l, err)
 	}
 }
@@ -88,22 +90,19 @@ func (l *lac) afterDial(err error, now time.Time) {
 // afterRedial takes the result of StepRedial.
 func (l *lac) afterRedial(err error, s *xl2tpd.Section, now time.Time) {
 	switch {
-	case err == nil, errors.Is(err, ErrAnswered):
+	case err == nil, errors.Is(err, policy.ErrAnswered):
 		l.attemptAt, l.notDiallingSince = now, time.Time{}
-	case errors.Is(err, ErrRedialsLater):
+	case errors.Is(err, policy.ErrRedialsLater):
 		l.attemptAt = time.Time{}
 		if l.notDiallingSince.IsZero() {
 			l.notDiallingSince = now
 		}
-	case errors.Is(err, ErrHungUp):
-		if l.noRedial(); errors.Is(err, ErrGaveUp) && s != nil && s.Redial {
-			l.plannedUntil = now.Add(s.RedialTimeout + timerDelay)
+	case errors.Is(err, policy.ErrHungUp):
+		if l.noRedial(); errors.Is(err, policy.ErrGaveUp) && s != nil && s.Redial {
+			l.plannedUntil = now.Add(s.RedialTimeout + policy.TimerDelay)
 		}
 	}
 }
-
-// timerDelay is how late a redial of xl2tpd's may be.
-const timerDelay = time.Second
 
 // afterHangUp takes the result of StepHangUp.
 func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
@@ -117,9 +116,9 @@ func (ls *lacTable) afterHangUp(l *lac, hungUp bool, now time.Time) {
 	switch s := ls.topology.section(l); {
 	case s == nil || !s.Redial:
 	case l.dialledMeanwhile: // after the hang-up, it may be
-		l.plannedUntil = now.Add(s.RedialTimeout + 2*attemptTime)
+		l.plannedUntil = now.Add(s.RedialTimeout + 2*policy.AttemptTime)
 	case l.guessed:
-		l.plannedUntil = now.Add(s.RedialTimeout + timerDelay)
+		l.plannedUntil = now.Add(s.RedialTimeout + policy.TimerDelay)
 	}
 	if l.noRedial(); l.redialsMeanwhile {
 		l.notRedialled = false
@@ -135,7 +134,7 @@ func (h *hangUps) planRedial(l *lac, c *end) {
 	if s == nil || !s.Redial {
 		return
 	}
-	switch planned := c.Time.Add(s.RedialTimeout + timerDelay); {
+	switch planned := c.Time.Add(s.RedialTimeout + policy.TimerDelay); {
 	case c.mayBeByItself() && planned.After(l.plannedUntil):
 		l.plannedUntil = planned
 	case !c.mayBeByItself() && l.plannedUntil.Equal(planned): // as long as nobody had said why the tunnel has ended
@@ -161,7 +160,7 @@ func (ls *lacTable) logAsked(l *lac, err error) {
 }
 
 // callRecoverHook calls the operator's hook about a step that has succeeded.
-func (ls *lacTable) callRecoverHook(l *lac, step Step, err error) {
+func (ls *lacTable) callRecoverHook(l *lac, step policy.Step, err error) {
 	path := ls.topology.configured(name{"lac", l.name, l.instance}).Hook
 	if path == "" || err != nil {
 		return
@@ -173,12 +172,12 @@ func (ls *lacTable) callRecoverHook(l *lac, step Step, err error) {
 }
 
 // logStep logs the result of a step, unless it is the same as in the last log line.
-func (ls *lacTable) logStep(l *lac, step Step, err error) {
+func (ls *lacTable) logStep(l *lac, step policy.Step, err error) {
 	level, text, attr := slog.LevelInfo, "bringing the tunnel back", slog.String("step", step.String())
 	if err != nil {
 		level, text, attr = slog.LevelWarn, "can't "+step.String()+", trying again", slog.String("reason", err.Error())
 	}
-	if errors.Is(err, ErrAnswers) {
+	if errors.Is(err, policy.ErrAnswers) {
 		text = "the tunnel is refused: look at the user name and password, or at the LNS's own log"
 	}
 	if line := text + attr.String(); line != l.lastLogged {

@@ -8,6 +8,7 @@ import (
 
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/xl2tpd"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -137,10 +138,10 @@ func TestLNSThatCalls(t *testing.T) {
 				dials := 0
 				outcome := func(r Recover) error {
 					switch r.Step {
-					case StepDial:
+					case policy.StepDial:
 						dials++
-					case StepSecure, StepRenew:
-						return ErrNoConnection
+					case policy.StepSecure, policy.StepRenew:
+						return policy.ErrNoConnection
 					}
 					return nil
 				}

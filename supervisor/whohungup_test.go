@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -21,21 +22,20 @@ func TestEndOfATunnelThatWasHungUpBefore(t *testing.T) {
 		"it is still up":         {20 * time.Second, true},
 	} {
 		n, _ := oneLNS(t, "redial = yes\nredial timeout = 15\n", "")
-		p := &n.lac("home").progress
-		p.last, p.failed = StepHangUp, 1
+		n.took(n.lac("home"), policy.StepHangUp, nil, n.now)
 		n.plays(tc.up, alive, succeeds)
 		if tc.busy {
-			p.busy = StepHangUp
+			n.takes(n.lac("home"), policy.StepHangUp)
 			n.core.lacs.agenda.slotsTaken++
 		}
 		office, _ := officeAndHome()
 		n.ends(8, peerCloses)
 		n.links(office)
 		if tc.busy {
-			n.step(StepDone{LAC: LAC{Name: "home"}, Step: StepHangUp, Err: ErrAlive})
+			n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepHangUp, Err: policy.ErrAlive})
 		}
 		n.plays(14*time.Second, alive, func(r Recover) error {
-			if r.Step == StepDial {
+			if r.Step == policy.StepDial {
 				t.Errorf("%s: %v while xl2tpd redials", name, r.Step)
 			}
 			return waits(r)
@@ -95,7 +95,7 @@ func TestHungUpOfTwoWhoseNamesAreUnknown(t *testing.T) {
 		n.step(Ending{OwnedConnection: closer, CloseReason: operatorEnds})
 		n.now = n.now.Add(after)
 		n.links()
-		if got, want := n.lac("office").mayBeHungUp(), after > reasonDelay; got != want || !n.lac("home").mayBeHungUp() {
+		if got, want := n.lac("office").mayBeHungUp(), after > policy.ReasonDelay; got != want || !n.lac("home").mayBeHungUp() {
 			t.Errorf("gone after %v: office may be hung up %v, want %v; home %+v", after, got, want, n.lac("home").lastEnd)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -130,7 +131,7 @@ func (h *site) hangUp(dead bool) error {
 	if heard || dead {
 		return nil
 	}
-	return ErrPeerDead
+	return policy.ErrPeerDead
 }
 
 func (h *site) charon() { h.step(h.seen()) }
@@ -152,7 +153,7 @@ func (h *site) seen() vici.Snapshot {
 func (h *site) initiate() error {
 	switch {
 	case h.plain, h.now.Before(h.loaded):
-		return ErrNoConnection
+		return policy.ErrNoConnection
 	case h.cut:
 		return lost
 	}
@@ -163,38 +164,38 @@ func (h *site) initiate() error {
 }
 
 func (h *site) recover(r Recover) error {
-	if h.away && (r.Step == StepDial || r.Step == StepRedial || r.Step == StepHangUp) {
+	if h.away && (r.Step == policy.StepDial || r.Step == policy.StepRedial || r.Step == policy.StepHangUp) {
 		return lost
 	}
 	switch r.Step {
-	case StepLook:
+	case policy.StepLook:
 		if h.cut {
 			return lost
 		}
-	case StepAsk:
+	case policy.StepAsk:
 		switch {
 		case h.cut:
 			return lost
 		case h.link && h.alive && h.passes():
-			return ErrAlive
+			return policy.ErrAlive
 		}
-	case StepSecure:
+	case policy.StepSecure:
 		return h.initiate()
-	case StepRenew:
+	case policy.StepRenew:
 		h.here = 0
 		h.charon()
 		return h.initiate()
-	case StepDial:
+	case policy.StepDial:
 		if h.link || !h.dialled.IsZero() {
 			h.t.Fatalf("xl2tpd is made to call a second time after %q", h.done)
 		}
 		h.dial()
-	case StepRedial:
+	case policy.StepRedial:
 		if h.dialled.IsZero() {
-			return ErrRedialsLater
+			return policy.ErrRedialsLater
 		}
 		h.dialled = h.now
-	case StepHangUp:
+	case policy.StepHangUp:
 		return h.hangUp(r.Dead)
 	}
 	return nil
@@ -401,7 +402,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 			h.live(wait)
 			if n.core.lacs.agenda.slotsTaken > 0 { // they are back
 				n.core.lacs.agenda.slotsTaken = 1
-				h.step(StepDone{LAC: LAC{Name: "other"}, Step: StepSecure})
+				h.step(StepDone{LAC: LAC{Name: "other"}, Step: policy.StepSecure})
 			}
 		}
 		for _, s := range sites {
@@ -410,7 +411,7 @@ func TestWhatIsWantedComesBack(t *testing.T) {
 		began := n.now
 		for i, h := range sites {
 			for !(h.link && h.alive && h.passes()) {
-				if h.now.Sub(began) > 2*maxPause {
+				if h.now.Sub(began) > 2*policy.MaxPause {
 					l := h.core.lacs.ensureLAC(name{"lac", h.lacName(), instanceID(i, h.key)})
 					t.Fatalf("seed %d: not back after %q\n%+v\n%+v\nlast %+v", seed, h.done, h, l.progress, l.lastEnd)
 				}

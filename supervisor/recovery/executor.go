@@ -1,5 +1,5 @@
-// Package recovery takes the steps that bring a tunnel back. The supervisor decides which step comes
-// next, and Executor takes it.
+// Package recovery takes the steps that bring a tunnel back. The supervisor asks package policy which step
+// comes next, and Executor takes it.
 package recovery
 
 import (
@@ -16,6 +16,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -102,22 +103,22 @@ func (e *Executor) Do(ctx context.Context, r supervisor.Recover) error {
 	defer cancel()
 	e.names.Resolve(r.Host) // the LNS may have moved
 	if r.LNS.IsValid() && errors.Is(probe.Route(r.LNS, r.From), probe.ErrNoRoute) {
-		return supervisor.ErrNoRoute
+		return policy.ErrNoRoute
 	}
 	switch r.Step {
-	case supervisor.StepSecure:
+	case policy.StepSecure:
 		return e.secure(ctx, r)
-	case supervisor.StepDial:
+	case policy.StepDial:
 		return e.control.Connect(ctx, r.To, r.LAC.Name)
-	case supervisor.StepRedial:
+	case policy.StepRedial:
 		return e.redial(ctx, r)
-	case supervisor.StepRenew:
+	case policy.StepRenew:
 		return e.renew(ctx, r)
-	case supervisor.StepHangUp:
+	case policy.StepHangUp:
 		return e.hangUp(ctx, r)
-	case supervisor.StepLook:
+	case policy.StepLook:
 		return e.look(ctx, r.LNS, r.From)
-	case supervisor.StepAsk:
+	case policy.StepAsk:
 		return e.ask(ctx, r)
 	}
 	return fmt.Errorf("no such step: %v", r.Step)
@@ -139,10 +140,10 @@ func (e *Executor) renew(ctx context.Context, r supervisor.Recover) error {
 		return err
 	}
 	if !r.Up && !r.LastAttempt.IsZero() && e.answersAttempts(r) {
-		return supervisor.ErrAnswers
+		return policy.ErrAnswers
 	}
 	if r.SA != "" && (e.anyAnswers(ctx, r.Beside) || !r.Up && e.carriesAnother(ctx, r)) {
-		return supervisor.ErrSAInUse
+		return policy.ErrSAInUse
 	}
 	ike, child, err := e.connection(ctx, r)
 	if err != nil {
@@ -170,7 +171,7 @@ func (e *Executor) connection(ctx context.Context, r supervisor.Recover) (ike, c
 	case !ok && r.IKE != "": // the tunnel must not go on in the clear
 		return "", "", fmt.Errorf("strongSwan has no connection for the LNS any more, and there was %s: load it, or set recover = redial to go on without IPsec", r.IKE)
 	case !ok:
-		return "", "", supervisor.ErrNoConnection
+		return "", "", policy.ErrNoConnection
 	}
 	return ike, child, nil
 }
@@ -206,7 +207,7 @@ func (e *Executor) redial(ctx context.Context, r supervisor.Recover) error {
 	switch {
 	case err != nil:
 	case e.guard.Lapsed(r.To.Process, r.Peer, began):
-		err = supervisor.ErrGaveUp
+		err = policy.ErrGaveUp
 	default:
 		err = e.control.Connect(ctx, r.To, r.LAC.Name)
 	}
@@ -225,9 +226,9 @@ func (e *Executor) dialling(r supervisor.Recover, began time.Time) error {
 	case !known:
 		return errors.New("xl2tpd may be dialling, and the Hello guard can't tell")
 	case e.guard.Answered(r.To.Process, r.Peer, lately) && !e.guard.Lapsed(r.To.Process, r.Peer, lately):
-		return supervisor.ErrAnswered
+		return policy.ErrAnswered
 	}
-	return supervisor.ErrRedialsLater
+	return policy.ErrRedialsLater
 }
 
 // drop makes xl2tpd drop its attempt. It takes the command back if the attempt ends, or is answered, before xl2tpd has read
@@ -235,7 +236,7 @@ func (e *Executor) dialling(r supervisor.Recover, began time.Time) error {
 func (e *Executor) drop(ctx context.Context, r supervisor.Recover, began time.Time) error {
 	note := e.guard.NoteDrop(selector(r))
 	if note == 0 { // the attempt has just ended, or has just been answered
-		return cmp.Or(e.dialling(r, began), supervisor.ErrRedialsLater)
+		return cmp.Or(e.dialling(r, began), policy.ErrRedialsLater)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -252,7 +253,7 @@ func (e *Executor) drop(ctx context.Context, r supervisor.Recover, began time.Ti
 	err := e.told(e.control.Disconnect(ctx, r.To, r.LAC.Name), note)
 	stop()
 	why := <-ended
-	if err == nil || errors.Is(err, supervisor.ErrHungUp) {
+	if err == nil || errors.Is(err, policy.ErrHungUp) {
 		return err
 	}
 	return cmp.Or(why, err)
@@ -304,7 +305,7 @@ func (e *Executor) hangUp(ctx context.Context, r supervisor.Recover) error {
 	if !e.guard.AckStops(selector(r)) {
 		return nil // xl2tpd still waits for the acknowledgement
 	}
-	return supervisor.ErrPeerDead
+	return policy.ErrPeerDead
 }
 
 // disconnect makes xl2tpd hang up. It announces that to the Hello guard first: the StopCCN that follows is not an
@@ -315,7 +316,7 @@ func (e *Executor) disconnect(ctx context.Context, r supervisor.Recover) error {
 }
 
 // dropped is the error of a step that fails after xl2tpd has hung up.
-func dropped(err error) error { return fmt.Errorf("%w, and then: %w", supervisor.ErrHungUp, err) }
+func dropped(err error) error { return fmt.Errorf("%w, and then: %w", policy.ErrHungUp, err) }
 
 // look sends an echo request to an LNS, outside the tunnel.
 func (e *Executor) look(ctx context.Context, lns, from netip.Addr) error {
@@ -327,7 +328,7 @@ func (e *Executor) look(ctx context.Context, lns, from netip.Addr) error {
 func (e *Executor) ask(ctx context.Context, r supervisor.Recover) error {
 	dead, err := e.confirmDead(ctx, r)
 	if err == nil && !dead {
-		return supervisor.ErrAlive
+		return policy.ErrAlive
 	}
 	return err
 }

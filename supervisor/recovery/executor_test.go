@@ -17,6 +17,7 @@ import (
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -67,14 +68,14 @@ func TestDead(t *testing.T) {
 		want    error
 		after   time.Duration
 	}{
-		{"sends Hellos", 14 * time.Second, 0, false, peer, nil, supervisor.ErrAlive, 0},
-		{"answers", time.Minute, 2, false, peer, nil, supervisor.ErrAlive, 2 * time.Second},
+		{"sends Hellos", 14 * time.Second, 0, false, peer, nil, policy.ErrAlive, 0},
+		{"answers", time.Minute, 2, false, peer, nil, policy.ErrAlive, 2 * time.Second},
 		{"dead", time.Minute, 0, false, peer, []error{nil}, nil, 3 * time.Second},
-		{"lets no echo request in, and answers", time.Minute, 1, false, peer, nil, supervisor.ErrAlive, time.Second},
+		{"lets no echo request in, and answers", time.Minute, 1, false, peer, nil, policy.ErrAlive, time.Second},
 		{"out of reach", time.Minute, 0, false, peer, []error{unreachable}, unreachable, 3 * time.Second},
 		{"moved", time.Minute, 0, false, elsewhere, []error{unreachable, nil}, nil, 3 * time.Second},
 		{"moved, out of reach", time.Minute, 0, false, elsewhere, []error{unreachable, unreachable}, unreachable, 3 * time.Second},
-		{"lets no echo request in, beside another of the name", time.Minute, 1, false, elsewhere, nil, supervisor.ErrAlive, time.Second},
+		{"lets no echo request in, beside another of the name", time.Minute, 1, false, elsewhere, nil, policy.ErrAlive, time.Second},
 		{"moved, no guard", time.Minute, 0, true, elsewhere, []error{unreachable}, unreachable, 0},
 		{"no guard", time.Minute, 0, true, peer, []error{nil}, unknown, 0},
 	} {
@@ -100,7 +101,7 @@ func TestDead(t *testing.T) {
 				})
 				e := New(nil, nil, guard, unknownNames, pinger)
 				err := e.ask(t.Context(), supervisor.Recover{LNS: tc.lns, Peer: peer})
-				if !errors.Is(err, tc.want) && (tc.want != unknown || err == nil || errors.Is(err, supervisor.ErrAlive)) {
+				if !errors.Is(err, tc.want) && (tc.want != unknown || err == nil || errors.Is(err, policy.ErrAlive)) {
 					t.Errorf("%v, want %v", err, tc.want)
 				}
 				if d := time.Since(began); d != tc.after || len(tc.looks) > 0 {
@@ -168,16 +169,16 @@ func TestRedial(t *testing.T) {
 		"is slow to read": {goesOn: never, read: readIn(3 * time.Second),
 			want: []string{"noted", "d after 3s", "taken", "c after 4s"}},
 		"had given up": {goesOn: never, lapsed: true,
-			want: []string{"noted", "d after 0s", "taken"}, err: supervisor.ErrGaveUp},
-		"does not":                       {err: supervisor.ErrRedialsLater},
-		"was answered":                   {answered: true, err: supervisor.ErrAnswered},
-		"was answered, and then refused": {answered: true, lapsed: true, err: supervisor.ErrRedialsLater},
+			want: []string{"noted", "d after 0s", "taken"}, err: policy.ErrGaveUp},
+		"does not":                       {err: policy.ErrRedialsLater},
+		"was answered":                   {answered: true, err: policy.ErrAnswered},
+		"was answered, and then refused": {answered: true, lapsed: true, err: policy.ErrRedialsLater},
 		"who knows":                      {unknown: true, err: errAny},
-		"is answered before the note":    {goesOn: never, nothing: true, err: supervisor.ErrRedialsLater},
+		"is answered before the note":    {goesOn: never, nothing: true, err: policy.ErrRedialsLater},
 		"is answered before": {goesOn: time.Second, answered: true, read: takenBack,
-			want: []string{"noted", "taken back"}, err: supervisor.ErrAnswered},
+			want: []string{"noted", "taken back"}, err: policy.ErrAnswered},
 		"gives up before": {goesOn: time.Second, read: takenBack,
-			want: []string{"noted", "taken back"}, err: supervisor.ErrRedialsLater},
+			want: []string{"noted", "taken back"}, err: policy.ErrRedialsLater},
 		"is answered as it reads": {goesOn: time.Second, answered: true, read: readIn(time.Second), closes: 2500 * time.Millisecond,
 			want: []string{"noted", "d after 1s", "taken", "c after 3s"}},
 		"is answered, and nobody acknowledges its end": {goesOn: time.Second, answered: true, read: readIn(time.Second), closes: never,
@@ -185,7 +186,7 @@ func TestRedial(t *testing.T) {
 		"can't be told": {goesOn: never, read: func(context.Context) error { return noPipe },
 			want: []string{"noted", "taken back"}, err: noPipe},
 		"was told, perhaps": {goesOn: never, read: func(context.Context) error { return xl2tpd.ErrNoAnswer },
-			want: []string{"noted", "taken"}, err: supervisor.ErrHungUp},
+			want: []string{"noted", "taken"}, err: policy.ErrHungUp},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			x := &told{began: time.Now(), disconnect: tc.read}
@@ -199,14 +200,14 @@ func TestRedial(t *testing.T) {
 				},
 			}
 			to := xl2tpd.Target{Process: officeIsOf.Process}
-			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), supervisor.Recover{To: to, Step: supervisor.StepRedial, Peer: peer})
+			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), supervisor.Recover{To: to, Step: policy.StepRedial, Peer: peer})
 			for i, command := range x.all {
 				x.all[i] = strings.Join(strings.Fields(command), " ")
 			}
 			if !slices.Equal(x.all, tc.want) || !errors.Is(err, tc.err) && (tc.err != errAny || err == nil) {
 				t.Errorf("%s: got %q, error %v; want %q, %v", name, x.all, err, tc.want, tc.err)
 			}
-			if hungUp := slices.Contains(x.all, "taken"); errors.Is(err, supervisor.ErrHungUp) != (hungUp && err != nil) {
+			if hungUp := slices.Contains(x.all, "taken"); errors.Is(err, policy.ErrHungUp) != (hungUp && err != nil) {
 				t.Errorf("%s: error %v, and xl2tpd has hung up: %v", name, err, hungUp)
 			}
 		})
@@ -229,10 +230,10 @@ func TestHangUp(t *testing.T) {
 		err               error
 	}{
 		"proven dead":     {true, true, true, false, false, 0, []string{"ackStops after 0s", "d /ctl office after 0s"}, nil},
-		"speaks":          {true, false, true, true, false, 0, []string{"done after 0s"}, supervisor.ErrAlive},
+		"speaks":          {true, false, true, true, false, 0, []string{"done after 0s"}, policy.ErrAlive},
 		"listens":         {false, false, true, false, false, time.Millisecond, []string{"d /ctl office after 0s", "done after 1s"}, nil},
 		"listens late":    {false, false, true, false, false, 2500 * time.Millisecond, []string{"d /ctl office after 0s", "done after 3s"}, nil},
-		"does not listen": {false, false, true, true, false, 0, []string{"d /ctl office after 0s", "ackStops after 3s", "done after 3s"}, supervisor.ErrPeerDead},
+		"does not listen": {false, false, true, true, false, 0, []string{"d /ctl office after 0s", "ackStops after 3s", "done after 3s"}, policy.ErrPeerDead},
 		"not known whose": {false, false, true, true, true, 0, []string{"d /ctl office after 0s", "ackStops after 3s", "done after 3s"}, nil},
 		"no guard":        {false, false, false, false, false, 0, []string{"d /ctl office after 0s", "done after 1s"}, nil},
 	} {
@@ -257,7 +258,7 @@ func TestHangUp(t *testing.T) {
 					return []helloguard.Channel{c}[:map[bool]int{true: 1}[tc.guarded]]
 				},
 			}
-			r := supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepHangUp, Peer: peer, Up: tc.up, Dead: tc.dead}
+			r := supervisor.Recover{LAC: office, To: officeIsOf, Step: policy.StepHangUp, Peer: peer, Up: tc.up, Dead: tc.dead}
 			err := New(nil, x, guard, unknownNames, nil).Do(t.Context(), r)
 			if !tc.dead {
 				x.note("done")
@@ -282,10 +283,10 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 		want    []string
 	}{
 		"heard before the new SA":                     {30 * time.Second, true, false, false, nil, []string{"d /ctl office after 3s"}},
-		"heard before the new SA, and answers":        {30 * time.Second, true, false, true, supervisor.ErrAlive, nil},
-		"heard before the new SA, and can't be asked": {30 * time.Second, true, true, false, supervisor.ErrAlive, nil},
-		"heard since":        {5 * time.Second, true, false, false, supervisor.ErrAlive, nil},
-		"has not moved":      {30 * time.Second, false, false, false, supervisor.ErrAlive, nil},
+		"heard before the new SA, and answers":        {30 * time.Second, true, false, true, policy.ErrAlive, nil},
+		"heard before the new SA, and can't be asked": {30 * time.Second, true, true, false, policy.ErrAlive, nil},
+		"heard since":        {5 * time.Second, true, false, false, policy.ErrAlive, nil},
+		"has not moved":      {30 * time.Second, false, false, false, policy.ErrAlive, nil},
 		"not heard for long": {2 * heardLately, true, true, false, nil, []string{"d /ctl office after 0s"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -300,7 +301,7 @@ func TestHangUpOfAMovedLNS(t *testing.T) {
 					return !tc.mute
 				},
 			}
-			r := supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepHangUp, Peer: peer, Up: true}
+			r := supervisor.Recover{LAC: office, To: officeIsOf, Step: policy.StepHangUp, Peer: peer, Up: true}
 			if tc.moved {
 				r.Since = x.began.Add(-10 * time.Second)
 			}
@@ -382,16 +383,16 @@ func TestSecure(t *testing.T) {
 		want []string
 		err  error
 	}{
-		"initiate": {supervisor.Recover{Step: supervisor.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
-		"renew": {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", SAName: "osaka", SAPeer: peer}, tokyo, nil,
+		"initiate": {supervisor.Recover{Step: policy.StepSecure, SA: "7"}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
+		"renew": {supervisor.Recover{Step: policy.StepRenew, SA: "7", SAName: "osaka", SAPeer: peer}, tokyo, nil,
 			[]string{"terminate 7 of osaka with 192.0.2.1", "initiate tokyo/l2tp"}, nil},
-		"renew what is gone":  {supervisor.Recover{Step: supervisor.StepRenew}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
-		"can't be ended":      {supervisor.Recover{Step: supervisor.StepRenew, SA: "?"}, tokyo, nil, nil, other},
-		"speaks":              {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", Up: true}, tokyo, nil, nil, supervisor.ErrAlive},
-		"carries another":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "8"}, tokyo, nil, nil, supervisor.ErrSAInUse},
-		"no IPsec":            {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, nil, nil, supervisor.ErrNoConnection},
-		"connection gone":     {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", IKE: "tokyo"}, nil, nil, nil, other},
-		"charon is not there": {supervisor.Recover{Step: supervisor.StepRenew, SA: "7"}, nil, other, nil, other},
+		"renew what is gone":  {supervisor.Recover{Step: policy.StepRenew}, tokyo, nil, []string{"initiate tokyo/l2tp"}, nil},
+		"can't be ended":      {supervisor.Recover{Step: policy.StepRenew, SA: "?"}, tokyo, nil, nil, other},
+		"speaks":              {supervisor.Recover{Step: policy.StepRenew, SA: "7", Up: true}, tokyo, nil, nil, policy.ErrAlive},
+		"carries another":     {supervisor.Recover{Step: policy.StepRenew, SA: "8"}, tokyo, nil, nil, policy.ErrSAInUse},
+		"no IPsec":            {supervisor.Recover{Step: policy.StepRenew, SA: "7"}, nil, nil, nil, policy.ErrNoConnection},
+		"connection gone":     {supervisor.Recover{Step: policy.StepRenew, SA: "7", IKE: "tokyo"}, nil, nil, nil, other},
+		"charon is not there": {supervisor.Recover{Step: policy.StepRenew, SA: "7"}, nil, other, nil, other},
 	} {
 		charon := &fakeCharon{connections: func() ([]vici.Connection, error) { return tc.all, tc.list }}
 		guard := fakeGuard{
@@ -404,7 +405,7 @@ func TestSecure(t *testing.T) {
 		}
 		tc.r.Host, tc.r.Peer = "vpn.example.org", peer
 		err := New(charon, nil, guard, unknownNames, nil).Do(t.Context(), tc.r)
-		known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrNoConnection) || errors.Is(err, supervisor.ErrSAInUse)
+		known := errors.Is(err, policy.ErrAlive) || errors.Is(err, policy.ErrNoConnection) || errors.Is(err, policy.ErrSAInUse)
 		if !slices.Equal(charon.commands, tc.want) || !errors.Is(err, tc.err) && (tc.err != other || err == nil || known) {
 			t.Errorf("%s: commands %q, want %q; error: %v, want %v", name, charon.commands, tc.want, err, tc.err)
 		}
@@ -419,13 +420,13 @@ func TestSAIsKeptIfTheLNSAnswers(t *testing.T) {
 		up, elsewhere           bool
 		want                    error
 	}{
-		"answered":                   {heard: 10 * time.Second, attempt: 20 * time.Second, want: supervisor.ErrAnswers},
-		"answered right away":        {heard: 20*time.Second - time.Millisecond, attempt: 20 * time.Second, want: supervisor.ErrAnswers},
+		"answered":                   {heard: 10 * time.Second, attempt: 20 * time.Second, want: policy.ErrAnswers},
+		"answered right away":        {heard: 20*time.Second - time.Millisecond, attempt: 20 * time.Second, want: policy.ErrAnswers},
 		"heard before the attempt":   {heard: 30 * time.Second, attempt: 20 * time.Second},
 		"there was no attempt":       {heard: 10 * time.Second},
 		"another address has":        {heard: 10 * time.Second, attempt: 20 * time.Second, elsewhere: true},
 		"a link that is silent now":  {heard: 90 * time.Second, attempt: 100 * time.Second, up: true},
-		"refused":                    {refused: 10 * time.Second, attempt: 20 * time.Second, want: supervisor.ErrAnswers},
+		"refused":                    {refused: 10 * time.Second, attempt: 20 * time.Second, want: policy.ErrAnswers},
 		"refused before the attempt": {refused: 30 * time.Second, attempt: 20 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -446,7 +447,7 @@ func TestSAIsKeptIfTheLNSAnswers(t *testing.T) {
 			charon := &fakeCharon{connections: func() ([]vici.Connection, error) {
 				return []vici.Connection{{Name: "tokyo", RemoteAddrs: []string{"192.0.2.1"}, Children: []vici.ChildConfig{{Name: "l2tp", Mode: "TRANSPORT"}}}}, nil
 			}}
-			r := supervisor.Recover{LAC: office, To: officeIsOf, Step: supervisor.StepRenew, Peer: peer, LNS: peer, SA: "7", Up: tc.up, Host: "192.0.2.1"}
+			r := supervisor.Recover{LAC: office, To: officeIsOf, Step: policy.StepRenew, Peer: peer, LNS: peer, SA: "7", Up: tc.up, Host: "192.0.2.1"}
 			if tc.attempt > 0 {
 				r.LastAttempt = time.Now().Add(-tc.attempt)
 			}
@@ -487,9 +488,9 @@ func TestLooksFromXl2tpdsAddress(t *testing.T) {
 // An LNS that this host reaches, but not from the address that xl2tpd sends from, is out of reach.
 func TestNoRouteFromXl2tpdsAddress(t *testing.T) {
 	lns, elsewhere := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.0.2.77")
-	for from, want := range map[netip.Addr]error{{}: nil, lns: nil, elsewhere: supervisor.ErrNoRoute} {
+	for from, want := range map[netip.Addr]error{{}: nil, lns: nil, elsewhere: policy.ErrNoRoute} {
 		pinger := fakePinger(func() error { return nil })
-		err := New(nil, nil, nil, unknownNames, pinger).Do(t.Context(), supervisor.Recover{Step: supervisor.StepLook, LNS: lns, From: from})
+		err := New(nil, nil, nil, unknownNames, pinger).Do(t.Context(), supervisor.Recover{Step: policy.StepLook, LNS: lns, From: from})
 		if !errors.Is(err, want) {
 			t.Errorf("from %v: %v, want %v", from, err, want)
 		}

@@ -13,6 +13,7 @@ import (
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 	"xl2tpd-keepalive/vici"
 )
 
@@ -36,17 +37,17 @@ func TestFarEndAnswers(t *testing.T) {
 		want      error
 		after     time.Duration
 	}{
-		"dead":                           {supervisor.Recover{Step: supervisor.StepAsk, Inside: inside(5)}, nil, false, nil, 3 * time.Second},
-		"dead, and the target was asked": {supervisor.Recover{Step: supervisor.StepAsk}, nil, false, nil, 3 * time.Second},
-		"answers":                        {supervisor.Recover{Step: supervisor.StepAsk, Inside: inside(5)}, farEnds{5: time.Second}, false, supervisor.ErrAlive, 3 * time.Second},
-		"one of two answers":             {supervisor.Recover{Step: supervisor.StepAsk, Inside: inside(4, 5)}, farEnds{5: time.Second}, false, supervisor.ErrAlive, 3 * time.Second},
-		"answers too late":               {supervisor.Recover{Step: supervisor.StepAsk, Inside: inside(5)}, farEnds{5: 2 * lookTime}, false, nil, 3 * time.Second},
-		"answers, no guard":              {supervisor.Recover{Step: supervisor.StepAsk, Inside: inside(5)}, farEnds{5: time.Second}, true, supervisor.ErrAlive, time.Second},
-		"silent, no guard":               {supervisor.Recover{Step: supervisor.StepAsk, Inside: inside(5)}, nil, true, other, 3 * time.Second},
-		"not hung up":                    {supervisor.Recover{Step: supervisor.StepHangUp, Up: true, Inside: inside(5)}, farEnds{5: 0}, true, supervisor.ErrAlive, 0},
-		"its SA stays":                   {supervisor.Recover{Step: supervisor.StepRenew, Up: true, SA: "7", Inside: inside(5)}, farEnds{5: 0}, true, supervisor.ErrAlive, 0},
-		"another's SA stays":             {supervisor.Recover{Step: supervisor.StepRenew, Up: true, Dead: true, SA: "7", Beside: inside(6)}, farEnds{6: 0}, false, supervisor.ErrSAInUse, 0},
-		"another's SA stays, down":       {supervisor.Recover{Step: supervisor.StepRenew, SA: "7", Beside: inside(6)}, farEnds{6: 0}, true, supervisor.ErrSAInUse, 0},
+		"dead":                           {supervisor.Recover{Step: policy.StepAsk, Inside: inside(5)}, nil, false, nil, 3 * time.Second},
+		"dead, and the target was asked": {supervisor.Recover{Step: policy.StepAsk}, nil, false, nil, 3 * time.Second},
+		"answers":                        {supervisor.Recover{Step: policy.StepAsk, Inside: inside(5)}, farEnds{5: time.Second}, false, policy.ErrAlive, 3 * time.Second},
+		"one of two answers":             {supervisor.Recover{Step: policy.StepAsk, Inside: inside(4, 5)}, farEnds{5: time.Second}, false, policy.ErrAlive, 3 * time.Second},
+		"answers too late":               {supervisor.Recover{Step: policy.StepAsk, Inside: inside(5)}, farEnds{5: 2 * lookTime}, false, nil, 3 * time.Second},
+		"answers, no guard":              {supervisor.Recover{Step: policy.StepAsk, Inside: inside(5)}, farEnds{5: time.Second}, true, policy.ErrAlive, time.Second},
+		"silent, no guard":               {supervisor.Recover{Step: policy.StepAsk, Inside: inside(5)}, nil, true, other, 3 * time.Second},
+		"not hung up":                    {supervisor.Recover{Step: policy.StepHangUp, Up: true, Inside: inside(5)}, farEnds{5: 0}, true, policy.ErrAlive, 0},
+		"its SA stays":                   {supervisor.Recover{Step: policy.StepRenew, Up: true, SA: "7", Inside: inside(5)}, farEnds{5: 0}, true, policy.ErrAlive, 0},
+		"another's SA stays":             {supervisor.Recover{Step: policy.StepRenew, Up: true, Dead: true, SA: "7", Beside: inside(6)}, farEnds{6: 0}, false, policy.ErrSAInUse, 0},
+		"another's SA stays, down":       {supervisor.Recover{Step: policy.StepRenew, SA: "7", Beside: inside(6)}, farEnds{6: 0}, true, policy.ErrSAInUse, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
@@ -61,7 +62,7 @@ func TestFarEndAnswers(t *testing.T) {
 			tc.r.Peer, tc.r.LAC, tc.r.To = peer, office, officeIsOf
 			e := New(charon, x, guard, unknownNames, tc.answers)
 			err := e.Do(t.Context(), tc.r)
-			known := errors.Is(err, supervisor.ErrAlive) || errors.Is(err, supervisor.ErrSAInUse)
+			known := errors.Is(err, policy.ErrAlive) || errors.Is(err, policy.ErrSAInUse)
 			if !errors.Is(err, tc.want) && (tc.want != other || err == nil || known) {
 				t.Errorf("%s: got %v, want %v", name, err, tc.want)
 			}

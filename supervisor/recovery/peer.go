@@ -12,6 +12,7 @@ import (
 	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/probe"
 	"xl2tpd-keepalive/supervisor"
+	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
 
 const (
@@ -69,7 +70,7 @@ func (e *Executor) spareLiving(ctx context.Context, r supervisor.Recover) error 
 	}
 	speaks, err := e.speaks(ctx, r)
 	if err == nil && speaks {
-		return supervisor.ErrAlive
+		return policy.ErrAlive
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package supervisor
+package policy
 
 import (
 	"errors"
@@ -9,19 +9,32 @@ import (
 	"pgregory.net/rapid"
 )
 
-var origin0 = time.Unix(1_000_000, 0)
+var (
+	origin0 = time.Unix(1_000_000, 0)
+	lost    = errors.New("no answer")
+)
+
+// Times of the situations that the supervisor reports.
+const (
+	callTime     = 75 * time.Second // after which a call without addresses is stuck
+	closingTime  = 33 * time.Second // for which xl2tpd keeps a tunnel whose StopCCN nobody acknowledges
+	unlistedTime = 10 * time.Second // for which a new SA counts while charon lists none
+)
+
+// mostAttempts is how often a step may be taken in an hour.
+const mostAttempts = 30
 
 // play plays recovery for a time in a situation. Each step ends immediately with the result. It returns the steps and
 // when they were taken.
-func play(l *progress, span time.Duration, is func(time.Duration) situation, result func(Step) error) (steps []Step, at []time.Duration) {
+func play(l *Progress, span time.Duration, is func(time.Duration) Situation, result func(Step) error) (steps []Step, at []time.Duration) {
 	for t := time.Duration(0); t <= span; t += 100 * time.Millisecond {
 		now := origin0.Add(t)
-		step, _ := l.advance(is(t), true, 0.5, now)
+		step, _ := l.Advance(is(t), true, 0.5, now)
 		if step == StepLook || step == StepAsk {
-			l.stepDone(result(step), is(t), 0.5, now)
+			l.StepDone(result(step), is(t), 0.5, now)
 		} else if step != StepNone {
 			steps, at = append(steps, step), append(at, t.Round(time.Second))
-			l.stepDone(result(step), is(t), 0.5, now)
+			l.StepDone(result(step), is(t), 0.5, now)
 		}
 	}
 	return steps, at
@@ -29,12 +42,12 @@ func play(l *progress, span time.Duration, is func(time.Duration) situation, res
 
 // A LAC that may have been hung up gets a new SA less and less often.
 func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
-	for name, is := range map[string]situation{
-		"up, and silent": {goal: goalFull, daemon: true, hasSA: true, mayBeHungUp: true, up: true, quiet: deadAfter, redialPause: time.Minute},
-		"down":           {goal: goalFull, daemon: true, hasSA: true, mayBeHungUp: true, redialPause: time.Minute},
+	for name, is := range map[string]Situation{
+		"up, and silent": {Goal: GoalFull, Daemon: true, HasSA: true, MayBeHungUp: true, Up: true, Quiet: deadAfter, RedialPause: time.Minute},
+		"down":           {Goal: GoalFull, Daemon: true, HasSA: true, MayBeHungUp: true, RedialPause: time.Minute},
 	} {
-		var l progress
-		steps, at := play(&l, 6*time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
+		var l Progress
+		steps, at := play(&l, 6*time.Hour, func(time.Duration) Situation { return is }, func(Step) error { return nil })
 		for i, step := range steps {
 			if step != StepRenew || i > 1 && at[i]-at[i-1] < at[i-1]-at[i-2] {
 				t.Errorf("%s: got %v at %v, want a renewal after ever longer waits", name, steps, at)
@@ -51,67 +64,67 @@ func TestPerhapsHungUpIsRenewedSeldom(t *testing.T) {
 func TestRenewalAfterALongSilence(t *testing.T) {
 	for _, silent := range []time.Duration{0, time.Hour, 24 * time.Hour} {
 		ended := origin0.Add(silent)
-		is := situation{goal: goalFull, daemon: true, hasSA: true, mayBeHungUp: true, redialPause: time.Minute, endedAt: ended}
-		p := progress{since: origin0, saRenewed: true, doneAt: ended.Add(10 * time.Second), last: StepDial}
+		is := Situation{Goal: GoalFull, Daemon: true, HasSA: true, MayBeHungUp: true, RedialPause: time.Minute, EndedAt: ended}
+		p := Progress{since: origin0, saRenewed: true, doneAt: ended.Add(10 * time.Second), last: StepDial}
 		var renewed time.Duration
 		for now := p.doneAt; renewed == 0 && now.Sub(ended) < 2*time.Hour; now = now.Add(time.Second) {
-			if step, _ := p.advance(is, true, 0.5, now); step == StepRenew {
+			if step, _ := p.Advance(is, true, 0.5, now); step == StepRenew {
 				renewed = now.Sub(ended)
 			}
 		}
-		if renewed == 0 || renewed > 2*maxPause {
+		if renewed == 0 || renewed > 2*MaxPause {
 			t.Errorf("silent for %v before: renewed after %v", silent, renewed)
 		}
 	}
 }
 
 func TestProgress(t *testing.T) {
-	down := situation{goal: goalFull, daemon: true, hasSA: true}
+	down := Situation{Goal: GoalFull, Daemon: true, HasSA: true}
 	for _, tt := range []struct {
 		name   string
-		is     func(*situation)
+		is     func(*Situation)
 		result map[Step]error
 		steps  []Step
 		at     []int // seconds
 	}{
-		{"nobody redials", func(*situation) {}, nil, []Step{StepDial, StepRenew, StepDial}, []int{3, 38, 38}},
-		{"xl2tpd redials", func(s *situation) { s.redialsFor, s.redialPause = 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{65}},
-		{"xl2tpd redials, no IPsec", func(s *situation) { s.goal, s.redialsFor, s.redialPause = goalRedial, 24*time.Hour, 30*time.Second }, nil, nil, nil},
-		{"xl2tpd has given up", func(s *situation) { s.redialsFor, s.redialPause = 50*time.Second, 30*time.Second }, nil, []Step{StepDial}, []int{65}},
-		{"the SA is lost", func(s *situation) { s.hasSA, s.redialsFor, s.redialPause = false, 24*time.Hour, 30*time.Second }, nil,
+		{"nobody redials", func(*Situation) {}, nil, []Step{StepDial, StepRenew, StepDial}, []int{3, 38, 38}},
+		{"xl2tpd redials", func(s *Situation) { s.RedialsFor, s.RedialPause = 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{65}},
+		{"xl2tpd redials, no IPsec", func(s *Situation) { s.Goal, s.RedialsFor, s.RedialPause = GoalRedial, 24*time.Hour, 30*time.Second }, nil, nil, nil},
+		{"xl2tpd has given up", func(s *Situation) { s.RedialsFor, s.RedialPause = 50*time.Second, 30*time.Second }, nil, []Step{StepDial}, []int{65}},
+		{"the SA is lost", func(s *Situation) { s.HasSA, s.RedialsFor, s.RedialPause = false, 24*time.Hour, 30*time.Second }, nil,
 			[]Step{StepSecure, StepSecure, StepSecure}, []int{3, 8, 18}},
-		{"xl2tpd dials", func(s *situation) { s.trying, s.redialsFor, s.redialPause = true, 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{35}},
-		{"xl2tpd dials without its SA", func(s *situation) { s.trying, s.hasSA, s.redialsFor = true, false, 24*time.Hour }, nil,
+		{"xl2tpd dials", func(s *Situation) { s.Trying, s.RedialsFor, s.RedialPause = true, 24*time.Hour, 30*time.Second }, nil, []Step{StepRenew}, []int{35}},
+		{"xl2tpd dials without its SA", func(s *Situation) { s.Trying, s.HasSA, s.RedialsFor = true, false, 24*time.Hour }, nil,
 			[]Step{StepSecure}, []int{3}},
-		{"the SA does not come", func(s *situation) { s.hasSA = false }, map[Step]error{StepSecure: errors.New("timeout")},
+		{"the SA does not come", func(s *Situation) { s.HasSA = false }, map[Step]error{StepSecure: errors.New("timeout")},
 			[]Step{StepSecure, StepSecure, StepSecure, StepSecure}, []int{3, 8, 18, 38}},
-		{"no IPsec", func(s *situation) { s.hasSA = false }, map[Step]error{StepSecure: ErrNoConnection}, []Step{StepSecure, StepDial}, []int{3, 3}},
-		{"no route", func(s *situation) {}, map[Step]error{StepDial: ErrNoRoute}, []Step{StepDial, StepDial, StepDial}, []int{3, 5, 7}},
-		{"only redial", func(s *situation) { s.goal, s.hasSA = goalRedial, false }, nil, []Step{StepDial, StepDial}, []int{3, 38}},
-		{"the peer was silent", func(s *situation) { s.endedSilent, s.closingUntil = true, origin0.Add(33*time.Second) }, nil,
+		{"no IPsec", func(s *Situation) { s.HasSA = false }, map[Step]error{StepSecure: ErrNoConnection}, []Step{StepSecure, StepDial}, []int{3, 3}},
+		{"no route", func(s *Situation) {}, map[Step]error{StepDial: ErrNoRoute}, []Step{StepDial, StepDial, StepDial}, []int{3, 5, 7}},
+		{"only redial", func(s *Situation) { s.Goal, s.HasSA = GoalRedial, false }, nil, []Step{StepDial, StepDial}, []int{3, 38}},
+		{"the peer was silent", func(s *Situation) { s.EndedSilent, s.ClosingUntil = true, origin0.Add(33*time.Second) }, nil,
 			[]Step{StepRenew, StepDial}, []int{3, 33}},
-		{"a call is stuck", func(s *situation) { s.stuck, s.redialsFor = true, 24*time.Hour }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
-		{"nothing is wanted", func(s *situation) { s.goal = goalNone }, nil, nil, nil},
-		{"no xl2tpd", func(s *situation) { s.daemon = false }, nil, nil, nil},
-		{"well", func(s *situation) { s.up = true }, nil, nil, nil},
-		{"silent, and the peer does not answer", func(s *situation) { s.up, s.quiet = true, time.Second }, nil,
+		{"a call is stuck", func(s *Situation) { s.Stuck, s.RedialsFor = true, 24*time.Hour }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
+		{"nothing is wanted", func(s *Situation) { s.Goal = GoalNone }, nil, nil, nil},
+		{"no xl2tpd", func(s *Situation) { s.Daemon = false }, nil, nil, nil},
+		{"well", func(s *Situation) { s.Up = true }, nil, nil, nil},
+		{"silent, and the peer does not answer", func(s *Situation) { s.Up, s.Quiet = true, time.Second }, nil,
 			[]Step{StepRenew, StepHangUp, StepHangUp}, []int{0, 3, 38}},
-		{"silent, and the peer speaks", func(s *situation) { s.up, s.quiet = true, time.Second }, map[Step]error{StepAsk: ErrAlive}, nil, nil},
-		{"silent, and nobody knows", func(s *situation) { s.up, s.quiet = true, time.Second }, map[Step]error{StepAsk: lost}, nil, nil},
-		{"silent and dead, only redial", func(s *situation) { s.goal, s.up, s.quiet = goalRedial, true, time.Second }, nil,
+		{"silent, and the peer speaks", func(s *Situation) { s.Up, s.Quiet = true, time.Second }, map[Step]error{StepAsk: ErrAlive}, nil, nil},
+		{"silent, and nobody knows", func(s *Situation) { s.Up, s.Quiet = true, time.Second }, map[Step]error{StepAsk: lost}, nil, nil},
+		{"silent and dead, only redial", func(s *Situation) { s.Goal, s.Up, s.Quiet = GoalRedial, true, time.Second }, nil,
 			[]Step{StepHangUp, StepHangUp}, []int{0, 35}},
-		{"dead", func(s *situation) { s.up, s.quiet = true, deadAfter }, nil, []Step{StepRenew}, []int{0}},
-		{"dead, but the peer speaks", func(s *situation) { s.up, s.quiet = true, deadAfter }, map[Step]error{StepRenew: ErrAlive},
+		{"dead", func(s *Situation) { s.Up, s.Quiet = true, deadAfter }, nil, []Step{StepRenew}, []int{0}},
+		{"dead, but the peer speaks", func(s *Situation) { s.Up, s.Quiet = true, deadAfter }, map[Step]error{StepRenew: ErrAlive},
 			[]Step{StepRenew, StepRenew}, []int{0, 10}},
-		{"dead, only redial", func(s *situation) { s.goal, s.up, s.quiet = goalRedial, true, deadAfter }, map[Step]error{StepAsk: lost}, nil, nil},
-		{"without its SA", func(s *situation) { s.up, s.hasSA, s.withoutSA, s.redialsFor = true, false, true, 24*time.Hour }, nil,
+		{"dead, only redial", func(s *Situation) { s.Goal, s.Up, s.Quiet = GoalRedial, true, deadAfter }, map[Step]error{StepAsk: lost}, nil, nil},
+		{"without its SA", func(s *Situation) { s.Up, s.HasSA, s.WithoutSA, s.RedialsFor = true, false, true, 24*time.Hour }, nil,
 			[]Step{StepSecure, StepSecure}, []int{3, 8}},
-		{"without its SA, only redial", func(s *situation) { s.goal, s.up, s.hasSA, s.withoutSA = goalRedial, true, false, true }, nil, nil, nil},
-		{"stuck", func(s *situation) { s.goal, s.up, s.quiet = goalRedial, true, stuckAfter }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
+		{"without its SA, only redial", func(s *Situation) { s.Goal, s.Up, s.HasSA, s.WithoutSA = GoalRedial, true, false, true }, nil, nil, nil},
+		{"stuck", func(s *Situation) { s.Goal, s.Up, s.Quiet = GoalRedial, true, stuckAfter }, nil, []Step{StepHangUp, StepHangUp}, []int{0, 35}},
 	} {
 		is := down
 		tt.is(&is)
-		steps, at := play(&progress{}, 69*time.Second, func(time.Duration) situation { return is }, func(s Step) error { return tt.result[s] })
+		steps, at := play(&Progress{}, 69*time.Second, func(time.Duration) Situation { return is }, func(s Step) error { return tt.result[s] })
 		var want []time.Duration
 		for _, s := range tt.at {
 			want = append(want, time.Duration(s)*time.Second)
@@ -134,10 +147,10 @@ func TestProgressRedials(t *testing.T) {
 		{nil, []Step{StepSecure, StepRedial, StepRenew, StepRedial}, []time.Duration{3, 3, 38, 38}},
 		{ErrRedialsLater, []Step{StepSecure, StepRedial, StepRenew, StepRedial}, []time.Duration{3, 3, 68, 68}},
 	} {
-		var l progress
+		var l Progress
 		secured := false
-		steps, at := play(&l, 80*time.Second, func(time.Duration) situation {
-			return situation{goal: goalFull, daemon: true, hasSA: secured, redialsFor: 24 * time.Hour, redialPause: 30 * time.Second}
+		steps, at := play(&l, 80*time.Second, func(time.Duration) Situation {
+			return Situation{Goal: GoalFull, Daemon: true, HasSA: secured, RedialsFor: 24 * time.Hour, RedialPause: 30 * time.Second}
 		}, func(s Step) error {
 			secured = true
 			if s == StepRedial {
@@ -156,8 +169,8 @@ func TestProgressRedials(t *testing.T) {
 
 // A call may also get stuck on a host without IPsec, once recovery knows that there is no connection.
 func TestProgressStuckInTheClear(t *testing.T) {
-	steps, at := play(&progress{}, 80*time.Second, func(t time.Duration) situation {
-		return situation{goal: goalFull, daemon: true, endedSilent: true, redialsFor: 24 * time.Hour, redialPause: 30 * time.Second, stuck: t >= callTime}
+	steps, at := play(&Progress{}, 80*time.Second, func(t time.Duration) Situation {
+		return Situation{Goal: GoalFull, Daemon: true, EndedSilent: true, RedialsFor: 24 * time.Hour, RedialPause: 30 * time.Second, Stuck: t >= callTime}
 	}, func(s Step) error {
 		if s == StepSecure {
 			return ErrNoConnection
@@ -171,8 +184,8 @@ func TestProgressStuckInTheClear(t *testing.T) {
 
 // With a wrong password each dial is answered, and none brings a link.
 func TestProgressWithWrongPassword(t *testing.T) {
-	is := situation{goal: goalFull, daemon: true, hasSA: true}
-	steps, at := play(&progress{}, time.Hour, func(time.Duration) situation { return is }, func(Step) error { return nil })
+	is := Situation{Goal: GoalFull, Daemon: true, HasSA: true}
+	steps, at := play(&Progress{}, time.Hour, func(time.Duration) Situation { return is }, func(Step) error { return nil })
 	dials := 0
 	for _, s := range steps {
 		if s == StepDial {
@@ -193,19 +206,19 @@ func TestProgressWithWrongPassword(t *testing.T) {
 func TestProgressBesideARedial(t *testing.T) {
 	for name, tc := range map[string]struct {
 		listed time.Duration // for how long a new SA is known
-		in     situation
+		in     Situation
 	}{
-		"VICI is silent":        {unlistedTime, situation{}},                // history 91306430
-		"the SA has to stay":    {24 * time.Hour, situation{saInUse: true}}, // history 92071486
-		"the SA may be renewed": {24 * time.Hour, situation{}},
+		"VICI is silent":        {unlistedTime, Situation{}},                // history 91306430
+		"the SA has to stay":    {24 * time.Hour, Situation{SAInUse: true}}, // history 92071486
+		"the SA may be renewed": {24 * time.Hour, Situation{}},
 	} {
 		var now, made time.Duration
-		steps, at := play(&progress{}, time.Hour, func(t time.Duration) situation {
+		steps, at := play(&Progress{}, time.Hour, func(t time.Duration) Situation {
 			now = t
 			s := tc.in
-			s.goal, s.daemon, s.redialsFor, s.redialPause = goalFull, true, 24*time.Hour, 30*time.Second
-			s.hasSA = made > 0 && t-made < tc.listed
-			s.redialPlannedUntil = origin0.Add(t.Truncate(30*time.Second) + 30*time.Second)
+			s.Goal, s.Daemon, s.RedialsFor, s.RedialPause = GoalFull, true, 24*time.Hour, 30*time.Second
+			s.HasSA = made > 0 && t-made < tc.listed
+			s.RedialPlannedUntil = origin0.Add(t.Truncate(30*time.Second) + 30*time.Second)
 			return s
 		}, func(s Step) error {
 			if s == StepSecure || s == StepRenew {
@@ -222,12 +235,12 @@ func TestProgressBesideARedial(t *testing.T) {
 // A line that was cut for an hour: soon after the LNS can be reached again there is
 // another try, whatever the pause. One that answers no echoes costs the whole pause.
 func TestProgressLooks(t *testing.T) {
-	for deaf, limit := range map[bool]time.Duration{false: lnsLook, true: maxPause} {
+	for deaf, limit := range map[bool]time.Duration{false: lnsLook, true: MaxPause} {
 		cut, dead := time.Hour, errors.New("no answer")
 		now := time.Duration(0)
-		steps, at := play(&progress{}, cut+10*time.Minute, func(t time.Duration) situation {
+		steps, at := play(&Progress{}, cut+10*time.Minute, func(t time.Duration) Situation {
 			now = t
-			return situation{goal: goalFull, daemon: true}
+			return Situation{Goal: GoalFull, Daemon: true}
 		}, func(s Step) error {
 			if now < cut || deaf && s == StepLook {
 				return dead
@@ -246,14 +259,14 @@ func TestProgressLooks(t *testing.T) {
 
 // A tunnel that closes right after it came up is not dialled without a pause.
 func TestProgressFlapping(t *testing.T) {
-	var l progress
+	var l Progress
 	up := false
 	var upUntil time.Duration
 	now := time.Duration(0)
-	steps, at := play(&l, time.Hour, func(t time.Duration) situation {
+	steps, at := play(&l, time.Hour, func(t time.Duration) Situation {
 		now = t
 		up = t < upUntil
-		return situation{goal: goalFull, daemon: true, hasSA: true, up: up}
+		return Situation{Goal: GoalFull, Daemon: true, HasSA: true, Up: up}
 	}, func(s Step) error {
 		if s == StepDial {
 			upUntil = now + 2*time.Second
@@ -276,51 +289,51 @@ func TestProgressFlapping(t *testing.T) {
 //   - IPsec is left alone if only redialling is wanted.
 func TestProgressHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var l progress
+		var l Progress
 		now := origin0
 		var failed time.Time
-		s := situation{goal: goalFull, daemon: true}
+		s := Situation{Goal: GoalFull, Daemon: true}
 		for range rapid.IntRange(1, 60).Draw(t, "events") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(2*time.Minute)).Draw(t, "wait")))
 			switch rapid.IntRange(0, 8).Draw(t, "what") {
 			case 0:
-				s.goal = rapid.SampledFrom([]goal{goalNone, goalRedial, goalFull}).Draw(t, "wish")
+				s.Goal = rapid.SampledFrom([]Goal{GoalNone, GoalRedial, GoalFull}).Draw(t, "wish")
 			case 1:
-				s.daemon = rapid.Bool().Draw(t, "daemon")
+				s.Daemon = rapid.Bool().Draw(t, "daemon")
 			case 2:
-				s.up, s.quiet = rapid.Bool().Draw(t, "up"), 0
-				s.withoutSA, s.stuck = s.withoutSA && s.up, s.stuck && !s.up
-				if s.up {
-					s.quiet = time.Duration(rapid.SampledFrom([]int64{0, 0, int64(time.Second), int64(deadAfter), int64(stuckAfter)}).Draw(t, "quiet"))
+				s.Up, s.Quiet = rapid.Bool().Draw(t, "up"), 0
+				s.WithoutSA, s.Stuck = s.WithoutSA && s.Up, s.Stuck && !s.Up
+				if s.Up {
+					s.Quiet = time.Duration(rapid.SampledFrom([]int64{0, 0, int64(time.Second), int64(deadAfter), int64(stuckAfter)}).Draw(t, "quiet"))
 				}
 			case 3:
-				s.hasSA = rapid.Bool().Draw(t, "secured")
-				s.withoutSA = !s.hasSA && s.up && rapid.Bool().Draw(t, "bare")
+				s.HasSA = rapid.Bool().Draw(t, "secured")
+				s.WithoutSA = !s.HasSA && s.Up && rapid.Bool().Draw(t, "bare")
 			case 4:
-				s.redialsFor = time.Duration(rapid.SampledFrom([]int64{0, int64(time.Hour)}).Draw(t, "owner"))
-				s.redialPause = min(s.redialsFor, 30*time.Second)
+				s.RedialsFor = time.Duration(rapid.SampledFrom([]int64{0, int64(time.Hour)}).Draw(t, "owner"))
+				s.RedialPause = min(s.RedialsFor, 30*time.Second)
 			case 5:
-				s.endedSilent, s.closingUntil = true, now.Add(closingTime)
+				s.EndedSilent, s.ClosingUntil = true, now.Add(closingTime)
 			case 6:
-				s.stuck = !s.up && rapid.Bool().Draw(t, "stuck")
+				s.Stuck = !s.Up && rapid.Bool().Draw(t, "stuck")
 			default:
 				if l.busy == StepNone {
 					break
 				}
 				done := l.busy
 				err := rapid.SampledFrom([]error{nil, nil, ErrNoRoute, ErrNoConnection, ErrAlive, ErrRedialsLater, errors.New("other")}).Draw(t, "result")
-				l.stepDone(err, s, rapid.Float64Range(0, 0.999).Draw(t, "jitter"), now)
+				l.StepDone(err, s, rapid.Float64Range(0, 0.999).Draw(t, "jitter"), now)
 				if failed = (time.Time{}); err != nil && err.Error() == "other" && !l.since.IsZero() && done != StepLook && done != StepAsk {
 					failed = now
 				}
 			}
 			busy := l.busy
-			step, again := l.advance(s, true, 0.5, now)
-			if s.isWell() {
+			step, again := l.Advance(s, true, 0.5, now)
+			if s.IsWell() {
 				failed = time.Time{}
 			}
 			switch {
-			case (step == StepLook || step == StepAsk && s.silent()) && busy == StepNone && s.goal != goalNone && !s.isWell():
+			case (step == StepLook || step == StepAsk && s.silent()) && busy == StepNone && s.Goal != GoalNone && !s.IsWell():
 				continue
 			case step == StepNone:
 				if !again.IsZero() && !again.After(now) {
@@ -329,17 +342,17 @@ func TestProgressHistories(t *testing.T) {
 				continue
 			case busy != StepNone:
 				t.Fatalf("%v while %v", step, busy)
-			case s.goal == goalNone || !s.daemon || s.isWell():
+			case s.Goal == GoalNone || !s.Daemon || s.IsWell():
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepDial && (s.up || now.Before(s.closingUntil) || now.Before(l.since.Add(s.redialsFor))):
+			case step == StepDial && (s.Up || now.Before(s.ClosingUntil) || now.Before(l.since.Add(s.RedialsFor))):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepRedial && (s.up || !s.hasSA || !now.Before(l.since.Add(s.redialsFor))):
+			case step == StepRedial && (s.Up || !s.HasSA || !now.Before(l.since.Add(s.RedialsFor))):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepHangUp && s.quiet < stuckAfter && !s.stuck && !(l.peerIsDead(now) && s.silent()):
+			case step == StepHangUp && s.Quiet < stuckAfter && !s.Stuck && !(l.PeerIsDead(now) && s.silent()):
 				t.Fatalf("%v in %+v", step, s)
-			case step == StepRenew && s.silent() && s.quiet < deadAfter && !l.peerIsDead(now):
+			case step == StepRenew && s.silent() && s.Quiet < deadAfter && !l.PeerIsDead(now):
 				t.Fatalf("%v though nothing proves that the peer of %+v is dead", step, s)
-			case s.goal == goalRedial && (step == StepSecure || step == StepRenew):
+			case s.Goal == GoalRedial && (step == StepSecure || step == StepRenew):
 				t.Fatalf("%v though only redialling is wanted", step)
 			case !failed.IsZero() && now.Sub(failed) < minPause:
 				t.Fatalf("%v %v after a failure", step, now.Sub(failed))
@@ -350,9 +363,9 @@ func TestProgressHistories(t *testing.T) {
 
 // If the LNS did not answer before and answers now, recovery does not even wait for charon's own new try.
 func TestProgressOfALateAnswer(t *testing.T) {
-	is := situation{goal: goalFull, daemon: true, trying: true, redialsFor: 24 * time.Hour}
-	l := &progress{since: origin0, last: StepDial, next: origin0.Add(attemptTime), failed: 1, lnsSilent: true}
-	steps, at := play(l, grace-time.Second, func(time.Duration) situation { return is }, func(Step) error { return nil })
+	is := Situation{Goal: GoalFull, Daemon: true, Trying: true, RedialsFor: 24 * time.Hour}
+	l := &Progress{since: origin0, last: StepDial, next: origin0.Add(AttemptTime), failed: 1, lnsSilent: true}
+	steps, at := play(l, Grace-time.Second, func(time.Duration) Situation { return is }, func(Step) error { return nil })
 	if !slices.Equal(steps, []Step{StepSecure}) || at[0] != 0 {
 		t.Errorf("%v at %v", steps, at)
 	}
@@ -361,11 +374,11 @@ func TestProgressOfALateAnswer(t *testing.T) {
 // A dial waits for a call without link. It comes as soon as the call is gone, and the wait is no failure.
 func TestDialWaitsForACall(t *testing.T) {
 	const gone = 20 * time.Second
-	l := progress{since: origin0.Add(-time.Minute), last: StepHangUp, next: origin0}
-	steps, at := play(&l, gone+time.Second, func(t time.Duration) situation {
-		is := situation{goal: goalFull, daemon: true, hasSA: true}
+	l := Progress{since: origin0.Add(-time.Minute), last: StepHangUp, next: origin0}
+	steps, at := play(&l, gone+time.Second, func(t time.Duration) Situation {
+		is := Situation{Goal: GoalFull, Daemon: true, HasSA: true}
 		if t < gone {
-			is.callingUntil = origin0.Add(callTime)
+			is.CallingUntil = origin0.Add(callTime)
 		}
 		return is
 	}, func(Step) error { return nil })
