@@ -8,6 +8,7 @@ import (
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/vici"
 )
@@ -152,16 +153,8 @@ func (core *Core) owned(e Ending) Ending {
 
 // NextWake returns when the next Step is needed at the latest. ok is false if nothing is due before the next event.
 func (core *Core) NextWake() (at time.Time, ok bool) {
-	at = earlier(core.tunnels.nextWake(), core.lacs.agenda.nextWake())
+	at = wake.Earlier(core.tunnels.nextWake(), core.lacs.agenda.nextWake())
 	return at, !at.IsZero()
-}
-
-// earlier returns the earlier of two times. A zero time means that there is none.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // start lets the core act on links once the configuration is known, or startupTimeout has passed. It emits Ready once

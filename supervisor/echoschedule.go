@@ -1,6 +1,10 @@
 package supervisor
 
-import "time"
+import (
+	"time"
+
+	"xl2tpd-keepalive/internal/wake"
+)
 
 const (
 	looks = 4 // how often the counter is read in each interval while data comes in now and then
@@ -51,7 +55,7 @@ func (s *echoSchedule) next(epoch time.Time) time.Time {
 			return s.echoAt
 		}
 	}
-	return earlier(look, s.echoAt)
+	return wake.Earlier(look, s.echoAt)
 }
 
 // justLooked reports whether the counter was read a moment ago, so that an echo request that is due need not wait for
@@ -115,7 +119,7 @@ func (ts *tunnelTable) plan(t *tunnel) {
 		if soonest := t.heardBy.Add(late); latest.Before(soonest) { // nobody has read the counter for long
 			latest = soonest
 		}
-		t.echoAt = earlier(ts.slot(t.echoAt, t.wait), latest)
+		t.echoAt = wake.Earlier(ts.slot(t.echoAt, t.wait), latest)
 	}
 	ts.enqueue(t)
 }

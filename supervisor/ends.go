@@ -14,7 +14,6 @@ import (
 )
 
 const (
-
 	// shortestIdleTimer is the shortest idle timer that a peer may have.
 	shortestIdleTimer = 20 * time.Second
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
@@ -74,7 +75,7 @@ func (ls *lacTable) advance(l *lac, s *xl2tpd.Section, now time.Time) {
 		l.silentAt, l.attemptAt, l.notDiallingSince = time.Time{}, time.Time{}, time.Time{}
 	}
 	step, again := l.progress.Advance(is, ls.agenda.slotFree(), ls.jitter(), now)
-	ls.agenda.set(l, earlier(earlier(at, again), earlier(redialDue, missingDue)), l.progress.NeedsSlot())
+	ls.agenda.set(l, wake.Earlier(wake.Earlier(at, again), wake.Earlier(redialDue, missingDue)), l.progress.NeedsSlot())
 	ls.logRule(l, step)
 	if step == policy.StepNone {
 		return

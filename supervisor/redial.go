@@ -11,7 +11,7 @@ import (
 )
 
 // noteHidden notes whether xl2tpd may be dialling a LAC while nobody would see that. That is so while it has a link or
-// call, and while the LNS's name can't be looked up.
+// call, and while the LNS's name can't be looked up. noteHidden also notes when the name could not be looked up.
 func (l *lac) noteHidden(c *candidates, s *xl2tpd.Section, now time.Time) {
 	unresolved := len(s.LNSIPs) == 0 || s.Unresolved
 	if unresolved || l.unresolved {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"xl2tpd-keepalive/internal/config"
+	"xl2tpd-keepalive/internal/wake"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor/recovery/policy"
 )
@@ -39,7 +40,7 @@ func (ss *situations) of(l *lac, s *xl2tpd.Section, now time.Time) (is policy.Si
 	ss.readSA(&is, l, c, s)
 	until = ss.readNeighbours(&is, l, s, now)
 	if own := l.progress.OwnTrial(); now.Before(own) {
-		until = earlier(until, own)
+		until = wake.Earlier(until, own)
 	}
 	is.HangUpCut = !l.cutHangUpAt.IsZero() && ss.health.blind(ss.topology.config)
 	is.RedialsFor, is.RedialPause = l.redials(s)
@@ -55,9 +56,9 @@ func (ss *situations) of(l *lac, s *xl2tpd.Section, now time.Time) (is policy.Si
 		is.HasSA = l.confirmedSA(is.Trying, ss.topology.listedAt, now)
 	}
 	is.CallingUntil = ss.callingUntil(c, ss.daemons.of(l).Pid, now)
-	until = earlier(l.readEnd(&is, c, now), until)
+	until = wake.Earlier(l.readEnd(&is, c, now), until)
 	if at := ss.dialIgnoredAt(l, c, now); now.Before(at) {
-		until = earlier(at, until)
+		until = wake.Earlier(at, until)
 	} else if !at.IsZero() {
 		is.NoCall, is.DialIgnored = true, true
 	}
@@ -103,7 +104,7 @@ func (l *lac) readEnd(is *policy.Situation, c *candidates, now time.Time) (at ti
 	}
 	if l.lastEnd != nil && !l.lastEnd.sure {
 		if told := l.lastEnd.Time.Add(policy.ReasonDelay); now.Before(told) { // a hang-up by the operator may still be reported
-			is.Goal, at = policy.GoalNone, earlier(at, told)
+			is.Goal, at = policy.GoalNone, wake.Earlier(at, told)
 		}
 	}
 	return at
@@ -257,11 +258,11 @@ func (ss *situations) readNeighbours(is *policy.Situation, l *lac, s *xl2tpd.Sec
 		case p.Takes(policy.StepSecure):
 			is.SAOnTrial = true
 		case now.Sub(p.SAMadeAt()) < ss.trialTime(other): // also if xl2tpd was made to dial over it since
-			is.SAOnTrial, until = true, earlier(until, p.SAMadeAt().Add(ss.trialTime(other)))
+			is.SAOnTrial, until = true, wake.Earlier(until, p.SAMadeAt().Add(ss.trialTime(other)))
 		}
 	}
 	if tried := l.xl2tpdAt.Add(policy.AttemptTime); is.MayBeHungUp && !l.xl2tpdAt.IsZero() && now.Before(tried) {
-		is.SAOnTrial, until = true, earlier(until, tried)
+		is.SAOnTrial, until = true, wake.Earlier(until, tried)
 	}
 	return until
 }

@@ -54,10 +54,8 @@ func (ls *lacTable) stepDone(l *lac, step policy.Step, err error, now time.Time)
 	hungUp := step == policy.StepHangUp && (err == nil || errors.Is(err, policy.ErrHungUp))
 	ls.hangUps.resolveEnds(l, hungUp, errors.Is(err, policy.ErrAlive))
 	l.progress.StepDone(err, is, ls.jitter(), now)
-	if (step == policy.StepDial || step == policy.StepRedial) && !l.ownDialAt.IsZero() {
-		if l.ownDialAt = now; err != nil { // xl2tpd was not made to dial
-			l.ownDialAt = time.Time{}
-		}
+	if step == policy.StepDial || step == policy.StepRedial {
+		l.endOwnDial(err, now)
 	}
 	switch step {
 	case policy.StepDial:
@@ -76,6 +74,16 @@ func (ls *lacTable) stepDone(l *lac, step policy.Step, err error, now time.Time)
 // isAny reports whether an error is one of several.
 func isAny(err error, those ...error) bool {
 	return slices.ContainsFunc(those, func(one error) bool { return errors.Is(err, one) })
+}
+
+// endOwnDial notes that the step has ended that makes xl2tpd dial. If the step has failed, no dial is to be seen.
+func (l *lac) endOwnDial(err error, now time.Time) {
+	switch {
+	case err != nil:
+		l.ownDialAt = time.Time{}
+	case !l.ownDialAt.IsZero(): // nobody has seen the dial yet
+		l.ownDialAt = now
+	}
 }
 
 // afterDial takes the result of StepDial. After a dial xl2tpd redials by itself.

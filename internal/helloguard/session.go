@@ -280,7 +280,7 @@ func (s *session) sayDropped(now time.Time) {
 	if s.unsaidDropped == 0 {
 		return
 	}
-	s.h.log.seldom(now, slog.LevelWarn, "hello guard: a flood came to xl2tpd, what exceeds the rate of one address is dropped", func() []any {
+	s.h.log.seldom(now, slog.LevelWarn, "hello guard: a flood came to xl2tpd, what exceeds the rate of one address is dropped", func() []any { // only if the line is written
 		n, s.unsaidDropped = s.unsaidDropped, 0
 		return []any{"messages", n, "rate", fmt.Sprintf("%d/s", unknownRate)}
 	})

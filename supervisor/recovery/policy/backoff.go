@@ -22,11 +22,3 @@ func pause(failed int, jitter float64) time.Duration {
 	}
 	return jitterAfter + time.Duration(jitter*float64(min(d, MaxPause)-jitterAfter))
 }
-
-// earlier returns the earlier of two times. A zero time means that there is none.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}

@@ -118,11 +118,11 @@ func (in *ruleInput) readyToDial() bool { return in.p.readyToDial(in.s) }
 
 func (in *ruleInput) readyForXl2tpd() bool { return in.xl2tpdRedials() && in.readyToDial() }
 
-func (in *ruleInput) readyBesideRedials() bool { return in.readyForXl2tpd() && in.redialPlanned() }
+func (in *ruleInput) readyAmongRedials() bool { return in.readyForXl2tpd() && in.redialPlanned() }
 
-// readyBesideARedial is readyBesideRedials until the first redial after the SA was made.
-func (in *ruleInput) readyBesideARedial() bool {
-	return in.readyBesideRedials() && in.now.Before(in.untilPlannedOnce())
+// readyBeforeARedial is readyAmongRedials until the first redial after the SA was made.
+func (in *ruleInput) readyBeforeARedial() bool {
+	return in.readyAmongRedials() && in.now.Before(in.untilRedialledOnce())
 }
 
 func (in *ruleInput) readyForOneOfSeveral() bool { return in.readyForXl2tpd() && in.s.SharesLNS }

@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"time"
+
+	"xl2tpd-keepalive/internal/wake"
+)
 
 // pauseRule is a time of the next step and the condition for it. The first pause that holds decides.
 type pauseRule struct {
@@ -53,7 +57,7 @@ func (in *ruleInput) afterXl2tpdsAttempt() time.Time {
 }
 
 func (in *ruleInput) untilXl2tpdGivesUp() time.Time {
-	return earlier(earlier(in.p.since.Add(in.s.RedialsFor), in.now.Add(MaxPause)), in.s.RedialDue)
+	return wake.Earlier(wake.Earlier(in.p.since.Add(in.s.RedialsFor), in.now.Add(MaxPause)), in.s.RedialDue)
 }
 
 func (in *ruleInput) untilCalled() time.Time { return in.s.CallingUntil }
@@ -66,10 +70,10 @@ func (in *ruleInput) untilClosed() time.Time { return in.s.ClosingUntil }
 
 func (in *ruleInput) untilPlanned() time.Time { return in.s.RedialPlannedUntil }
 
-// untilPlannedOnce returns when xl2tpd has redialled once since the SA was made, and the pause after that step is over.
-func (in *ruleInput) untilPlannedOnce() time.Time {
+// untilRedialledOnce returns when xl2tpd has redialled once since the SA was made, and the pause after that step is over.
+func (in *ruleInput) untilRedialledOnce() time.Time {
 	paused := in.p.doneAt.Add(pause(in.p.failed+1, in.jitter))
-	redialled := earlier(in.s.RedialPlannedUntil, in.p.doneAt.Add(in.s.RedialPause+TimerDelay))
+	redialled := wake.Earlier(in.s.RedialPlannedUntil, in.p.doneAt.Add(in.s.RedialPause+TimerDelay))
 	if redialled.After(paused) {
 		return redialled
 	}
@@ -82,7 +86,7 @@ func (in *ruleInput) untilNext() time.Time { return in.p.next }
 
 func (in *ruleInput) untilGrace() time.Time { return in.p.since.Add(in.s.grace()) }
 
-func (in *ruleInput) untilGraceOrNext() time.Time { return earlier(in.untilGrace(), in.p.next) }
+func (in *ruleInput) untilGraceOrNext() time.Time { return wake.Earlier(in.untilGrace(), in.p.next) }
 
 func (in *ruleInput) afterFirstRedial() time.Time {
 	return in.p.since.Add(in.s.RedialPause + AttemptTime)

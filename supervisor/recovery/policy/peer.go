@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"time"
+
+	"xl2tpd-keepalive/internal/wake"
+)
 
 // silenceLimit returns the silence after which the next step needs no proof that the peer is dead.
 func (p *Progress) silenceLimit(s Situation) time.Duration {
@@ -16,7 +20,7 @@ func (p *Progress) renewed() bool { return p.last == StepRenew && p.err == nil |
 // askPeer returns StepAsk when it is time to ask the peer of a silent link, and otherwise when to look, at most until.
 func (p *Progress) askPeer(until, now time.Time) (Step, time.Time) {
 	if now.Before(p.askAt) {
-		return StepNone, earlier(p.askAt, until)
+		return StepNone, wake.Earlier(p.askAt, until)
 	}
 	p.busy, p.peer = StepAsk, peerUnknown
 	return StepAsk, time.Time{}

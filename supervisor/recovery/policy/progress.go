@@ -195,8 +195,8 @@ func (p *Progress) begin(s Situation, jitter float64, now time.Time) {
 	}
 }
 
-// GoesBefore reports whether this LAC gets a slot before the other one. The one with fewer failures goes first, so many
-// hopeless LACs do not delay the others.
+// GoesBefore reports whether this LAC gets a slot before the other one. The one with fewer failures goes first. So the
+// others do not wait for a large number of hopeless LACs.
 func (p *Progress) GoesBefore(other *Progress) bool {
 	if a, b := p.failures(), other.failures(); a != b {
 		return a < b
