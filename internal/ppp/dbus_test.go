@@ -126,8 +126,11 @@ func TestRunWithoutBus(t *testing.T) {
 		Deliver: func(s Snapshot) { got <- s },
 		root:    newHost(),
 	}
-	before := openFiles(t)
-	for range 3 {
+	before := 0
+	for round := range 4 {
+		if round == 1 { // the first one opens Go's own poller
+			before = openFiles(t)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -25,7 +26,8 @@ func streamRtnetlink(ctx context.Context, ready, hint func()) error {
 	if err := conn.SetReadBuffer(receiveBuffer); err != nil {
 		return fmt.Errorf("rtnetlink: receive buffer: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	// Not Close: Close below would then return before the socket is closed.
+	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	ready()
 	for {
