@@ -114,7 +114,7 @@ func TestDialBesideATunnelWithoutCall(t *testing.T) {
 		n.now = n.now.Add(tc.wait)
 		l.dialBegan = n.now
 		if tc.asks {
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
 		}
 		n.done(policy.StepDial, nil)
 		noCall := func(at time.Duration) bool {
@@ -305,7 +305,7 @@ func TestDialWhileTheLinkLingers(t *testing.T) {
 			n.done(policy.StepHangUp, nil)
 		}
 		n.lac("home").notRedialled = true
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		if got := !n.lac("home").notRedialled; got != tc.redialled {
 			t.Errorf("%s: got redialled %v, want %v", name, got, tc.redialled)
 		}

@@ -53,7 +53,7 @@ func TestHungUpInUserspace(t *testing.T) {
 	if got := n.steps(5*time.Minute, policy.ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
 	}
-	n.step(Dials{Peer: addr("192.0.2.2")})
+	n.step(dialOf(addr("192.0.2.2")))
 	if got := n.steps(5*time.Minute, policy.ErrNoConnection); !slices.Contains(got, policy.StepDial) {
 		t.Errorf("%v of what was dialled again", got)
 	}
@@ -79,9 +79,58 @@ func TestHungUpAtOneLNS(t *testing.T) {
 		t.Errorf("%v of what was hung up", got)
 	}
 	// One of them is dialled again, and only its link will show which: the other one stays down.
-	n.step(Dials{Peer: closer.Peer.Addr()})
+	n.step(Dials{OwnedConnection: closer})
 	if got := n.steps(5*time.Minute, policy.ErrNoConnection); got != nil {
 		t.Errorf("%v of what was hung up", got)
+	}
+}
+
+// In userspace mode two LACs of one LNS have links that no session tells apart. An operator hangs up a tunnel of one of them, and
+// then a link goes. It was not that tunnel's if the tunnel was asked for when the link was up.
+func TestHungUpBesideALinkOfTheSameLNS(t *testing.T) {
+	for name, tc := range map[string]struct {
+		dialled  time.Duration // when the tunnel was asked for, since the link of office came; below zero: before
+		seen     bool
+		hangUpOf string // the LAC that is left down
+	}{
+		"home is dialled beside the link":           {time.Minute, true, "home"},
+		"and again a moment later":                  {50*time.Minute - time.Second, true, "home"},
+		"office was dialled, and came up":           {-time.Second, true, "office"},
+		"nobody has seen who was dialled":           {time.Minute, false, "office"},
+		"right when the link came: nobody can tell": {0, true, "office"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conf := strings.Replace(twoLACs("192.0.2.1", "192.0.2.1", "redial = yes\n"), "[lac home]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/options.l2tpd", "[lac home]\nlns = 192.0.2.1\npppoptfile = /etc/ppp/home", 1)
+			n := newFixture(t, conf, "[global]\nrecover = redial\n")
+			n.step(n.xl2tpd(conf))
+			n.step(secured("1"))
+			office := inUserspace(link("ppp0", 5, true))[0]
+			came := n.now.Add(time.Minute)
+			at := func(after time.Duration, do func()) {
+				n.now = came.Add(after)
+				do()
+			}
+			dial := func() {
+				if tc.seen {
+					n.step(Dials{OwnedConnection: closerOf("192.0.2.1", 9)})
+				}
+			}
+			if tc.dialled < 0 {
+				at(tc.dialled, dial)
+			}
+			at(0, func() { n.links(office) })
+			if tc.dialled >= 0 {
+				at(tc.dialled, dial)
+			}
+			at(50*time.Minute, func() { n.ends(9, operatorEnds) })
+			at(50*time.Minute+policy.ReasonDelay, func() { n.links() })
+			for _, lac := range []string{"office", "home"} {
+				operator := n.lac(lac).lastEnd != nil && n.lac(lac).lastEnd.Operator || len(n.lac(lac).possibleEnds) > 0
+				if got, want := operator, lac == tc.hangUpOf; got != want {
+					t.Errorf("got hung up %v for %s, want %v", got, lac, want)
+				}
+			}
+		})
 	}
 }
 
@@ -90,8 +139,8 @@ func TestXl2tpdRestartedInUserspace(t *testing.T) {
 	conf := twoLACs("192.0.2.1", "192.0.2.2", "redial = yes\n")
 	n := newFixture(t, conf, "[global]\nrecover = auto")
 	n.step(vici.Snapshot{})
-	n.step(Dials{Peer: addr("192.0.2.1")})
-	n.step(Dials{Peer: addr("192.0.2.2")})
+	n.step(dialOf(addr("192.0.2.1")))
+	n.step(dialOf(addr("192.0.2.2")))
 	n.links(inUserspace(link("ppp0", 5, true), link("ppp1", 6, true))...)
 	n.now = n.now.Add(10 * time.Minute)
 	s := n.xl2tpd(conf)
@@ -121,7 +170,7 @@ func TestEndOfOneOfSeveralAddresses(t *testing.T) {
 	s.Home().Conf.Sections[0].LNSIPs = []netip.Addr{addr("192.0.2.9"), addr("192.0.2.1")}
 	n.step(s)
 	n.step(secured("1"))
-	n.step(Dials{Peer: addr("192.0.2.1")})
+	n.step(dialOf(addr("192.0.2.1")))
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.step(Counters{{Link: key("ppp0", 5)}})
 	n.step(Results{{Link: "ppp0", Index: 5, RTT: time.Millisecond}})

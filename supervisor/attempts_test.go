@@ -75,7 +75,7 @@ func (h *hourOf) link(index int, up bool) {
 
 // attempt is what comes of a dial.
 func (h *hourOf) attempt() {
-	if h.step(Dials{Peer: closer.Peer.Addr()}); h.calls {
+	if h.step(Dials{OwnedConnection: closer}); h.calls {
 		h.index++
 		h.link(h.index, false)
 		h.callEnds = h.now.Add(3 * time.Second)

@@ -95,14 +95,14 @@ func TestConnectionIsNotForgotten(t *testing.T) {
 			n.after(time.Minute)
 			n.restartedWithCharon(100, false)
 			n.after(time.Minute)
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
 		},
 		"it was hung up, and xl2tpd is restarted": func(n *fixture) {
 			n.step(operator)
 			n.links()
 			n.after(time.Minute)
 			n.restartedWithCharon(200, false)
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
 		},
 		"another SA has no children": func(n *fixture) {
 			site := secured("2")

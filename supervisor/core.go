@@ -83,6 +83,7 @@ func (core *Core) dispatch(ev Event, now time.Time) {
 	case AttemptFailed:
 		core.lacs.dials.takeEnding(core.owned(Ending(ev)), now)
 	case Dials:
+		core.tunnels.ends.takeDial(ev, now)
 		core.lacs.dials.takeDial(ev, now)
 	case Calls:
 		core.tunnels.ends.takeCall(ev, now)

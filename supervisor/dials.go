@@ -20,9 +20,8 @@ type dials struct{ *lacSet }
 // If several LACs have this LNS, nobody can see which one xl2tpd dials. A LAC that was hung up stays down. xl2tpd may
 // be dialling any other LAC that is down.
 func (d *dials) takeDial(ev Dials, now time.Time) {
-	lns := ev.Peer
-	d.noteAsked(ev.Daemon, now)
-	lacs := d.lacsOf(ev.Daemon, lns)
+	d.noteAsked(ev.Owner, now)
+	lacs := d.lacsOf(ev.Owner, ev.Peer.Addr())
 	for _, l := range lacs {
 		l.sccrqAt = now
 	}
@@ -123,7 +122,7 @@ func (l *lac) noteAttempt(ev Dials, now time.Time) {
 	if !ev.Again || l.attemptAt.IsZero() {
 		l.attemptAt = now
 	}
-	l.notDiallingSince, l.dialledLNS = time.Time{}, ev.Peer
+	l.notDiallingSince, l.dialledLNS = time.Time{}, ev.Peer.Addr()
 	if l.lastEnd != nil {
 		l.lastEnd.CallOnly = false // with a tunnel that stands, xl2tpd would not ask for another
 	}

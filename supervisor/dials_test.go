@@ -27,7 +27,7 @@ func TestDialWhileRecoveryAsks(t *testing.T) {
 		n.after(time.Minute)
 		n.replaced("autodial = yes\n", 101)
 		n.takes(n.lac("home"), step)
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		if got := !n.lac("home").mayBeHungUp(); got != want {
 			t.Errorf("%q under way: dialled again %v, want %v", step, got, want)
 		}
@@ -63,7 +63,7 @@ func TestFirstDialOfOneOfTwo(t *testing.T) {
 			n.step(TaskWorks{Task: TaskGuard})
 			n.step(secured("1"))
 			n.links()
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
 			lasts := 20 * time.Minute
 			if keepalive == full {
 				lasts = timeout + 2*policy.AttemptTime - time.Second // until xl2tpd should have redialled
@@ -106,13 +106,13 @@ func TestDialBeforeARedial(t *testing.T) {
 		n.step(TaskWorks{Task: TaskGuard})
 		n.step(secured("1"))
 		n.links()
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		began := n.now
 		if n.now = began.Add(tc.lasts); tc.lasts > 0 {
 			n.step(AttemptFailed{closer, tc.fails})
 		}
 		n.now = began.Add(tc.after)
-		n.step(Dials{Peer: closer.Peer.Addr(), Again: tc.again})
+		n.step(Dials{OwnedConnection: closer, Again: tc.again})
 		got := time.Time{}
 		for _, l := range n.core.lacs.byKey {
 			got = l.plannedUntil
@@ -143,7 +143,7 @@ func TestRedialsOnAfterAHangUp(t *testing.T) {
 		n.links()
 		n.lac("office").notRedialled = true
 		for range dials {
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
 		}
 		n.step(StepDone{LAC: LAC{Name: "home"}, Step: policy.StepHangUp, Err: policy.ErrPeerDead})
 		if got := n.lac("home").notRedialled; got != (dials == 0) {
@@ -167,7 +167,7 @@ func TestRefusedCallShowsTheLAC(t *testing.T) {
 		home.Xl2tpdPid, home.Index = 101, 7
 		n.links(home)
 		n.plays(2*time.Minute, alive, succeeds)
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		if calls {
 			call := link("ppp0", 8, false)
 			call.Xl2tpdPid = 101
@@ -198,7 +198,7 @@ func TestDialAfterAClosedCall(t *testing.T) {
 		n.takes(n.lac("home"), policy.StepDial)
 		n.core.lacs.agenda.slotsTaken++
 		n.lac("home").ownDialAt = n.now
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		if got := n.lac("home").lastEnd.CallOnly; got == other {
 			t.Errorf("%s: the tunnel stands: %v", name, got)
 		}
@@ -213,7 +213,7 @@ func TestDialOfTheOneThatIsDown(t *testing.T) {
 		n.ends(8, peerCloses)
 		n.links(office)
 		n.rests(n.lac("home"), n.now.Add(after))
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		if n.lac("home").attemptAt != n.now {
 			t.Errorf("the attempt is not known")
 		}
@@ -239,7 +239,7 @@ func TestDeadBesideADialOfOneLikeIt(t *testing.T) {
 		hungUp := false
 		for range 4 {
 			if dials {
-				n.step(Dials{Peer: closer.Peer.Addr()})
+				n.step(Dials{OwnedConnection: closer})
 			}
 			hungUp = hungUp || slices.Contains(n.steps(30*time.Second, nil), policy.StepHangUp)
 		}
@@ -261,7 +261,7 @@ func TestPerhapsHungUpExplainsNoDial(t *testing.T) {
 			n.lac("office").possibleEnds = endList{endByOperator(helloguard.OwnedConnection{})}
 		}
 		n.lac("home").notRedialled = true
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		if got := n.lac("home").notRedialled; got == perhaps {
 			t.Errorf("the other LAC is %s: not redialled %v", name, got)
 		}
@@ -346,7 +346,7 @@ func TestDialOfWhatWasPerhapsHungUp(t *testing.T) {
 		if perhaps {
 			n.lac("home").lastEnd, n.lac("home").possibleEnds = nil, endList{endByOperator(helloguard.OwnedConnection{})}
 		}
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		n.step(vici.Snapshot{})
 		secures := map[string]bool{}
 		n.plays(10*time.Minute, alive, func(r Recover) error {
@@ -372,7 +372,7 @@ func TestPerhapsDialledExplainsNoDial(t *testing.T) {
 		}
 		n.links()
 		n.lac("office").had, n.lac("home").notRedialled = had, true
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		if got := n.lac("home").notRedialled; got != want {
 			t.Errorf("history %d of the other LAC: not redialled %v", had, got)
 		}

@@ -134,7 +134,7 @@ func TestWhileCharonConnects(t *testing.T) {
 		n.step(sas)
 		n.links()
 		began := n.now
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		var first time.Duration
 		n.plays(30*time.Second, probe.Result{Err: lost}, func(r Recover) error {
 			if r.Step == policy.StepSecure && first == 0 {

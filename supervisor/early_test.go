@@ -12,7 +12,7 @@ import (
 // the same, unless the end was a hang-up.
 func TestDialAfterAnEnd(t *testing.T) {
 	const redial = 30 * time.Second
-	dials := func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) }
+	dials := func(n *fixture) { n.step(Dials{OwnedConnection: closer}) }
 	says := func(reason why) func(*fixture) {
 		return func(n *fixture) { n.step(Ending{OwnedConnection: closer, CloseReason: reason}) }
 	}
@@ -103,7 +103,7 @@ func TestDialAfterALookup(t *testing.T) {
 		lookup(false)
 		found := n.now
 		n.now = found.Add(tc.after)
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		for _, l := range n.core.lacs.byKey {
 			if want := found.Add(tc.want + policy.TimerDelay); tc.want == 0 && !l.plannedUntil.IsZero() || tc.want > 0 && !l.plannedUntil.Equal(want) {
 				t.Errorf("%s: planned until %v after the lookup, want %v", name, l.plannedUntil.Sub(found), tc.want)
@@ -146,7 +146,7 @@ func TestOwnDialIsSeenOnce(t *testing.T) {
 		dials := func(times int) {
 			for range times {
 				n.now = n.now.Add(time.Second)
-				n.step(Dials{Peer: closer.Peer.Addr()})
+				n.step(Dials{OwnedConnection: closer})
 			}
 		}
 		dials(tc.before)
@@ -167,16 +167,16 @@ func TestCopiesOfARequest(t *testing.T) {
 	n.ends(7, peerCloses)
 	n.links()
 	began := n.now
-	n.step(Dials{Peer: closer.Peer.Addr()})
+	n.step(Dials{OwnedConnection: closer})
 	for _, at := range []time.Duration{time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second} {
 		n.now = began.Add(at)
-		n.step(Dials{Peer: closer.Peer.Addr(), Again: true})
+		n.step(Dials{OwnedConnection: closer, Again: true})
 		if got := n.lac("office").attemptAt; !got.Equal(began) {
 			t.Errorf("after %v: got an attempt since %v, want since its first request", at, got.Sub(began))
 		}
 	}
 	n.lac("office").attemptAt = time.Time{} // as if recovery had found that xl2tpd does not dial
-	n.step(Dials{Peer: closer.Peer.Addr(), Again: true})
+	n.step(Dials{OwnedConnection: closer, Again: true})
 	if got := n.lac("office").attemptAt; !got.Equal(n.now) {
 		t.Errorf("got an attempt since %v, want since now", got)
 	}
@@ -200,7 +200,7 @@ func TestNoDialAnewBeforeARedial(t *testing.T) {
 		return nil
 	}
 	n.plays(5*time.Second, alive, outcome)
-	n.step(Dials{Peer: closer.Peer.Addr()})
+	n.step(Dials{OwnedConnection: closer})
 	l := n.lac("office")
 	n.takes(l, policy.StepRenew) // it had begun before
 	n.core.lacs.agenda.slotsTaken++

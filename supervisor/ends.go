@@ -43,6 +43,7 @@ func (t *tunnel) origin() origin {
 type ends struct {
 	reasons       []heardEnding
 	calls         []heardCall // of the last callTime, the oldest first
+	dials         []heardCall // which connections xl2tpds have asked to open, the oldest first
 	last          map[origin]*end
 	xl2tpdEndedAt map[string]time.Time // when an instance's xl2tpd last ended
 }
@@ -50,6 +51,7 @@ type ends struct {
 type heardEnding struct {
 	Ending
 	at    time.Time
+	began time.Time // when its xl2tpd has asked for the connection; zero: nobody has seen that
 	spent time.Time // when the end of a link that it has explained right away was seen; zero: none was
 	over  bool      // its xl2tpd has ended since: the links that end now have another reason
 }
@@ -58,6 +60,7 @@ type heardEnding struct {
 // userspace mode only the peer's address connects an ending and a link. Then the ending belongs to another tunnel of that
 // peer if one of these is true:
 //   - It came before this tunnel was up.
+//   - Its connection was asked for when this tunnel was up.
 //   - It has already explained the end of another link, or its xl2tpd has ended since.
 //   - The far end of this tunnel has answered since.
 //   - This tunnel comes from a call in another control connection.
@@ -68,10 +71,10 @@ func (h *heardEnding) explains(t *tunnel, now time.Time) bool {
 	certain := carries(h.Connection, t.identity.session)
 	spent := h.over || !h.spent.IsZero() && now.Sub(h.spent) > policy.ReasonDelay
 	lives := t.evidence.Reply.Sub(h.at) > policy.ReasonDelay
-	return certain || !h.at.Before(t.up) && !spent && !lives && t.mayCarry(h.Connection)
+	return certain || !h.at.Before(t.up) && !h.began.After(t.up) && !spent && !lives && t.mayCarry(h.Connection)
 }
 
-// heardCall says that an xl2tpd has asked for a call.
+// heardCall says that an xl2tpd has asked for a call, or for a connection.
 type heardCall struct {
 	helloguard.OwnedConnection
 	at time.Time
@@ -81,6 +84,23 @@ type heardCall struct {
 func (es *ends) takeCall(ev Calls, now time.Time) {
 	es.calls = slices.DeleteFunc(es.calls, func(one heardCall) bool { return now.Sub(one.at) > callTime })
 	es.calls = appendLatest(es.calls, heardCall{ev.OwnedConnection, now})
+}
+
+// takeDial notes that an xl2tpd has asked for a connection.
+func (es *ends) takeDial(ev Dials, now time.Time) {
+	if !ev.Again || es.beganAt(ev.OwnedConnection).IsZero() {
+		es.dials = appendLatest(es.dials, heardCall{ev.OwnedConnection, now})
+	}
+}
+
+// beganAt returns when an xl2tpd has last asked for a connection; zero: nobody has seen that.
+func (es *ends) beganAt(c helloguard.OwnedConnection) time.Time {
+	for _, one := range slices.Backward(es.dials) {
+		if one.OwnedConnection == c {
+			return one.at
+		}
+	}
+	return time.Time{}
 }
 
 // appendLatest appends one more to a list of at most maxReasons. If the list is full, its oldest goes.
@@ -159,7 +179,7 @@ func (es *ends) record(e Ending, now time.Time) (explained []*end) {
 	}
 	slices.SortFunc(explained, func(x, y *end) int { return cmp.Compare(x.link.Index, y.link.Index) })
 	es.reasons = slices.DeleteFunc(es.reasons, func(old heardEnding) bool { return now.Sub(old.at) > policy.ReasonTTL })
-	heard := heardEnding{Ending: e, at: now}
+	heard := heardEnding{Ending: e, at: now, began: es.beganAt(e.OwnedConnection)}
 	if len(explained) > 0 {
 		heard.spent = now
 	}

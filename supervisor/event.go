@@ -7,7 +7,6 @@ import (
 
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
-	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/probe"
@@ -62,11 +61,11 @@ type Ending struct {
 // AttemptFailed says that an attempt of xl2tpd's has ended without a tunnel, and why. Nobody on this host has hung up.
 type AttemptFailed Ending
 
-// Dials says that xl2tpd asks a peer for a tunnel, for whatever reason.
+// Dials says that xl2tpd asks a peer for a tunnel, for whatever reason. The connection is the one that it would open; its
+// PeerID is 0, as that of an Ending.
 type Dials struct {
-	Daemon procfs.ID // the xl2tpd
-	Peer   netip.Addr
-	Again  bool // it only sends a request again for which there was an event
+	helloguard.OwnedConnection
+	Again bool // xl2tpd only sends a request again for which there was an event
 }
 
 // Calls says that xl2tpd asks for a call in a control connection that stands. Its PeerID is 0, as that of an Ending.

@@ -13,6 +13,7 @@ import (
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/hook"
+	"xl2tpd-keepalive/internal/l2tp"
 	"xl2tpd-keepalive/internal/ppp"
 	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
@@ -188,6 +189,16 @@ func read(l ppp.Link) Action { return ReadCounter{Link: key(l.Name, l.Index)} }
 
 func echo(l ppp.Link) Action {
 	return SendEcho{probe.Request{Link: l.Name, Index: l.Index, Source: l.Local, Target: l.Peer, Timeout: 3 * time.Second}}
+}
+
+// dialOf is a request of xl2tpd to an LNS.
+func dialOf(lns netip.Addr) Dials {
+	return Dials{OwnedConnection: helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: netip.AddrPortFrom(lns, 1701), LocalID: 99}}}
+}
+
+// dialBy is a request of that xl2tpd to closer's LNS.
+func dialBy(owner procfs.ID) Dials {
+	return Dials{OwnedConnection: helloguard.OwnedConnection{Connection: closer.Connection, Owner: owner}}
 }
 
 func cancel(l ppp.Link) Action { return CancelEcho{Link: key(l.Name, l.Index)} }

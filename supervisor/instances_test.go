@@ -95,11 +95,11 @@ func TestOperatorOfOneInstance(t *testing.T) {
 	if other.lastEnd == nil || !other.lastEnd.Operator {
 		t.Fatalf("got %+v, want a hang-up by the operator", other.lastEnd)
 	}
-	n.step(Dials{Daemon: s.Instances[0].Process, Peer: closer.Peer.Addr()})
+	n.step(dialBy(s.Instances[0].Process))
 	if other.lastEnd == nil {
 		t.Error("a dial of the first one has cleared it")
 	}
-	n.step(Dials{Daemon: s.Instances[1].Process, Peer: closer.Peer.Addr()})
+	n.step(dialBy(s.Instances[1].Process))
 	if other.lastEnd != nil {
 		t.Errorf("it was dialled, and is %+v", other.lastEnd)
 	}
@@ -303,7 +303,7 @@ func TestDialOfAnUnknownOwner(t *testing.T) {
 	n.plays(time.Minute, probe.Result{RTT: time.Millisecond}, func(Recover) error { return nil })
 	n.links(ofBranch(link("ppp1", 6, true)))
 	for end := n.now.Add(time.Hour); n.now.Before(end); {
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		n.plays(30*time.Second, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
 			switch r.Step {
 			case policy.StepDial:

@@ -257,7 +257,7 @@ func TestDialOfOneThatMayBeHungUp(t *testing.T) {
 	n := ambiguousUp(t, "redial = yes\n", "recover = full\n")
 	n.oneHungUpAndTheOtherEnds()
 	n.lac("office").notRedialled, n.lac("home").notRedialled = true, true
-	n.step(Dials{Peer: closer.Peer.Addr()})
+	n.step(Dials{OwnedConnection: closer})
 	for _, name := range []string{"office", "home"} {
 		if n.lac(name).notRedialled {
 			t.Errorf("xl2tpd is taken not to redial %s", name)
@@ -283,7 +283,7 @@ func TestDialBesideALink(t *testing.T) {
 		}
 		home := n.lac("home")
 		home.had, home.lastEnd = hadNone, nil
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		if home.had != tc.want {
 			t.Errorf("%s: had %v, want %v", name, home.had, tc.want)
 		}
@@ -298,7 +298,7 @@ func TestDialBesideAHungUpLAC(t *testing.T) {
 	n.links()
 	n.after(time.Second)
 	n.lac("home").notRedialled = true
-	n.step(Dials{Peer: closer.Peer.Addr()})
+	n.step(Dials{OwnedConnection: closer})
 	if n.lac("home").notRedialled {
 		t.Error("xl2tpd is taken not to redial")
 	}
@@ -311,7 +311,7 @@ func TestDialBesideALinkOfTwoAmbiguous(t *testing.T) {
 	n.step(Ending{OwnedConnection: closerOf("192.0.2.1", 8), CloseReason: why{Reason: "closed by the peer"}})
 	n.links(inUserspace(link("ppp0", 5, true))...)
 	n.lac("home").notRedialled = true
-	n.step(Dials{Peer: closer.Peer.Addr()})
+	n.step(Dials{OwnedConnection: closer})
 	if n.lac("home").notRedialled {
 		t.Error("xl2tpd is taken not to redial")
 	}
@@ -354,7 +354,7 @@ func TestOneOfTwoIsDialledByANewXl2tpd(t *testing.T) {
 	if got := n.steps(time.Hour, nil); got != nil {
 		t.Errorf("got %v, although nobody has dialled", got)
 	}
-	n.step(Dials{Peer: closer.Peer.Addr()})
+	n.step(Dials{OwnedConnection: closer})
 	if got := n.steps(time.Minute, nil); len(got) == 0 || slices.ContainsFunc(got, func(s policy.Step) bool { return s != policy.StepSecure }) {
 		t.Errorf("got %v, want the SA initiated, and nothing else", got)
 	}
@@ -421,21 +421,21 @@ func TestCertainlyDown(t *testing.T) {
 		want    bool
 	}{
 		"nothing":             {func(*fixture) {}, true},
-		"its LNS is dialled":  {func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) }, false},
-		"some LNS is dialled": {func(n *fixture) { n.step(Dials{Peer: addr("192.0.2.9")}) }, false},
+		"its LNS is dialled":  {func(n *fixture) { n.step(Dials{OwnedConnection: closer}) }, false},
+		"some LNS is dialled": {func(n *fixture) { n.step(dialOf(addr("192.0.2.9"))) }, false},
 		"recovery dials another": {func(n *fixture) {
 			n.lac("home").dialledAt, n.lac("home").ownDialAt = n.now, n.now
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
 		}, true},
 		"recovery dials another, and xl2tpd asks again": {func(n *fixture) {
 			n.lac("home").dialledAt, n.lac("home").ownDialAt = n.now, n.now
-			n.step(Dials{Peer: closer.Peer.Addr()})
-			n.step(Dials{Peer: closer.Peer.Addr(), Again: true})
+			n.step(Dials{OwnedConnection: closer})
+			n.step(Dials{OwnedConnection: closer, Again: true})
 		}, true},
 		"recovery dials another, and somebody it": {func(n *fixture) {
 			n.lac("home").dialledAt, n.lac("home").ownDialAt = n.now, n.now
-			n.step(Dials{Peer: closer.Peer.Addr()})
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
+			n.step(Dials{OwnedConnection: closer})
 		}, false},
 		"the guard was away": {func(n *fixture) {
 			n.step(Fault{What: TaskGuard, Problem: status.Problem{Text: "no such queue"}})
@@ -487,7 +487,7 @@ func TestDialledWhileRecoveryHangsUp(t *testing.T) {
 				n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "hung up", StopAcked: true}})
 				n.links(inUserspace(link("ppp1", 6, true))...)
 				n.after(time.Second)
-				n.step(Dials{Peer: addr(dialled)})
+				n.step(dialOf(addr(dialled)))
 				n.links(inUserspace(link("ppp0", 7, true), link("ppp1", 6, true))...)
 				n.after(time.Second)
 			}

@@ -39,7 +39,7 @@ func TestMissingOneOfTwoAmbiguous(t *testing.T) {
 			}
 		}, both},
 		{"no guard sees what xl2tpd asks for", "", (*fixture).withoutGuard, none},
-		{"xl2tpd asks for tunnels", "", func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr(), Again: true}) }, none},
+		{"xl2tpd asks for tunnels", "", func(n *fixture) { n.step(Dials{OwnedConnection: closer, Again: true}) }, none},
 		{"xl2tpd asks for calls", "", func(n *fixture) { n.step(Calls{closerOf("192.0.2.1", 9)}) }, none},
 		{"the other link is gone too", "", func(n *fixture) { n.links() }, none},
 		{"a redial may take longer", "redial timeout = 600\n", func(*fixture) {}, none},
@@ -102,7 +102,7 @@ func TestGroupWhoseLNSIsUnknown(t *testing.T) {
 func TestMissingOneIsRedialledAfterAll(t *testing.T) {
 	for name, happens := range map[string]func(*fixture){
 		"the other link ends":      func(n *fixture) { n.ends(8, peerCloses); n.links() },
-		"xl2tpd asks for a tunnel": func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) },
+		"xl2tpd asks for a tunnel": func(n *fixture) { n.step(Dials{OwnedConnection: closer}) },
 	} {
 		n := missingOne(t, "")
 		for n.lac("home").missingAt.IsZero() {
@@ -184,7 +184,7 @@ func TestRestartedDuringAHangUp(t *testing.T) {
 			case policy.StepHangUp:
 				hungUp = n.now
 			case policy.StepDial:
-				if n.step(Dials{Peer: closer.Peer.Addr()}); !hungUp.IsZero() && n.now.Sub(hungUp) < wait {
+				if n.step(Dials{OwnedConnection: closer}); !hungUp.IsZero() && n.now.Sub(hungUp) < wait {
 					t.Errorf("%s: dialled %v after the hang-up", name, n.now.Sub(hungUp))
 				}
 			default:

@@ -450,7 +450,7 @@ func (h *simHost) dial(d *dialler, byRecovery bool) {
 	h.id++
 	d.id, d.dialled, d.hidden = h.id, h.now, d.hidden && (byRecovery || !h.sees(d))
 	c := h.control(d)
-	h.tells(Dials{Daemon: c.Owner, Peer: d.peer.Addr()})
+	h.tells(Dials{OwnedConnection: c})
 }
 
 // hangUp makes xl2tpd hang up, for an operator or for recovery. It reports whether there was something to hang up, and

@@ -128,7 +128,7 @@ func TestRedialsWhileCharonListsNothing(t *testing.T) {
 			return waits(r)
 		}
 		for end := n.now.Add(time.Hour); n.now.Before(end); call.Index++ {
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
 			n.links(office, call)
 			n.plays(3*time.Second, alive, come)
 			n.links(office)

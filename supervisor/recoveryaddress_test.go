@@ -89,7 +89,7 @@ func TestRecoveryOfOneOfSeveralAddresses(t *testing.T) {
 	n.step(secured("1"))
 	l := link("ppp0", 5, true)
 	l.OuterPeer = closer.Peer.Addr()
-	n.step(Dials{Peer: l.OuterPeer})
+	n.step(dialOf(l.OuterPeer))
 	n.links(l)
 	n.step(Ending{OwnedConnection: closer, CloseReason: why{Reason: "Hello unanswered", Unanswered: true, StopAcked: true}})
 	n.links()

@@ -64,7 +64,7 @@ func TestHangUpOfATunnelThatHasJustEnded(t *testing.T) {
 func TestDialDuringAHangUp(t *testing.T) {
 	for _, says := range []why{{Reason: "hung up on this host"}, {Reason: "closed by the peer", ByPeer: true}} {
 		n := established(t, redials, "")
-		n.playsUntilHungUp(func() { n.step(Dials{Peer: closer.Peer.Addr()}) })
+		n.playsUntilHungUp(func() { n.step(Dials{OwnedConnection: closer}) })
 		planned := n.lac("office").plannedUntil
 		n.step(Ending{OwnedConnection: closer, CloseReason: says})
 		n.links()
@@ -84,12 +84,12 @@ func TestDialThatXl2tpdIgnores(t *testing.T) {
 	}{
 		"ignored":             {true, func(*fixture) {}, true},
 		"nobody would see it": {false, func(*fixture) {}, false},
-		"asks for a tunnel":   {true, func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) }, false},
+		"asks for a tunnel":   {true, func(n *fixture) { n.step(Dials{OwnedConnection: closer}) }, false},
 		"asks for a call":     {true, func(n *fixture) { n.step(Calls{closer}) }, false},
 		"another one asks": {true, func(n *fixture) {
-			n.step(Dials{Daemon: procfs.ID{Pid: branchPid}, Peer: closer.Peer.Addr()})
+			n.step(dialBy(procfs.ID{Pid: branchPid}))
 		}, true},
-		"asks somebody else": {true, func(n *fixture) { n.step(Dials{Peer: addr("203.0.113.9")}) }, false},
+		"asks somebody else": {true, func(n *fixture) { n.step(dialOf(addr("203.0.113.9"))) }, false},
 	} {
 		n := established(t, oneLAC, "[lac default]\nrecover = full\n")
 		if n.step(TaskWorks{Task: TaskGuard}); !tc.guarded {
@@ -160,7 +160,7 @@ func TestRecoveryOfWhatIsDialledAgain(t *testing.T) {
 		n.links()
 		n.notes = nil
 		for range 3 {
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
 		}
 		n.wantNotes("tunnel dialled again on this host tunnel=lac")
 		if got := n.steps(34*time.Second, nil); got != nil {

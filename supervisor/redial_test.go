@@ -105,7 +105,7 @@ func TestRedialThatHasDied(t *testing.T) {
 // A LAC is not dialled as long as xl2tpd redials, or nobody can see that it does not.
 func TestRedialThatLives(t *testing.T) {
 	for name, happens := range map[string]func(*fixture){
-		"it asks":  func(n *fixture) { n.step(Dials{Peer: closer.Peer.Addr()}) },
+		"it asks":  func(n *fixture) { n.step(Dials{OwnedConnection: closer}) },
 		"it calls": func(n *fixture) { n.links(link("ppp0", 100, false)); n.after(time.Second); n.links() },
 		"it calls in a tunnel that stands": func(n *fixture) {
 			if l := n.lac("office"); l.notDiallingSince.IsZero() {
@@ -154,7 +154,7 @@ func TestRedialThatLivesAgain(t *testing.T) {
 			t.Fatalf("%s counts as redialled", name)
 		}
 	}
-	n.step(Dials{Peer: closer.Peer.Addr()})
+	n.step(Dials{OwnedConnection: closer})
 	for _, name := range names {
 		if n.lac(name).notRedialled {
 			t.Errorf("%s counts as not redialled", name)
@@ -210,7 +210,7 @@ func TestRedialThatHasDiedIsSaid(t *testing.T) {
 				len(n.notes) != 1 || !strings.HasPrefix(n.notes[0], text) {
 				t.Errorf("after: %s, %q", got, n.notes)
 			}
-			n.step(Dials{Peer: closer.Peer.Addr()})
+			n.step(Dials{OwnedConnection: closer})
 			if got := doing(); got != "xl2tpd redials, unless it was hung up" {
 				t.Errorf("once xl2tpd dials: %s", got)
 			}

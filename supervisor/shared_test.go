@@ -36,7 +36,7 @@ func oneLNS(t *testing.T, more, keepalive string) (*fixture, []xl2tpd.Session) {
 // attempts plays time in which xl2tpd regularly asks the LNS for a tunnel. It returns the steps that change something.
 func (f *fixture) attempts(d, every time.Duration, come func(Recover) error) (all []Recover) {
 	for end := f.now.Add(d); f.now.Before(end); {
-		f.step(Dials{Peer: closer.Peer.Addr()})
+		f.step(Dials{OwnedConnection: closer})
 		f.plays(every, probe.Result{RTT: time.Millisecond}, func(r Recover) error {
 			if r.Step.Asks() {
 				return nil
@@ -225,7 +225,7 @@ func TestAutodialOfWhatWasHungUp(t *testing.T) {
 		}
 		s.Home().Process.Pid++
 		n.step(s)
-		n.step(Dials{Peer: closer.Peer.Addr()})
+		n.step(Dials{OwnedConnection: closer})
 		if got := n.steps(10*time.Minute, nil); slices.Contains(got, policy.StepDial) != want {
 			t.Errorf("%q: %v once xl2tpd has begun to dial", more, got)
 		}

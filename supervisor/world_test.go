@@ -113,7 +113,7 @@ func (h *site) down(e *Ending) {
 func (h *site) dial() {
 	if !h.link && !h.half && h.dialled.IsZero() {
 		h.dialled = h.now
-		h.step(Dials{Daemon: h.process(), Peer: h.peer.Addr()})
+		h.step(Dials{OwnedConnection: h.control()})
 	}
 	h.active = true
 }

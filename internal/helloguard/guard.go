@@ -3,7 +3,6 @@ package helloguard
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -55,10 +54,10 @@ type Guard struct {
 	// AttemptFailed is called when an attempt of xl2tpd's ends that has got no tunnel, unless somebody has hung up. The peer has
 	// refused it (ByPeer; the message may be forged), or has not answered. It must not block either.
 	AttemptFailed func(OwnedConnection, CloseReason)
-	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel. owner is
-	// zero if it is unknown which xl2tpd does. again says that xl2tpd only repeats a request that was reported. Dials must
-	// not block either.
-	Dials func(owner procfs.ID, peer netip.Addr, again bool)
+	// Dials is called each time that an xl2tpd of Host.Daemons asks a peer for a tunnel. The connection is the one that it
+	// would open: its PeerID is 0, and its Owner is zero if it is unknown which xl2tpd asks. again says that xl2tpd only
+	// repeats a request that was reported. Dials must not block either.
+	Dials func(c OwnedConnection, again bool)
 	// Calls is called each time that an xl2tpd asks for a call in a tunnel that stands, or asks again. It must not block
 	// either.
 	Calls func(OwnedConnection)

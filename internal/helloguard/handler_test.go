@@ -112,9 +112,9 @@ func newFixture(t testing.TB, dir string) *fixture {
 			b.failed = append(b.failed, r)
 			b.failedOf = append(b.failedOf, c)
 		},
-		Dials: func(by procfs.ID, peer netip.Addr, again bool) {
-			b.dialled = append(b.dialled, peer)
-			b.dialledBy = append(b.dialledBy, by)
+		Dials: func(c OwnedConnection, again bool) {
+			b.dialled = append(b.dialled, c.Peer.Addr())
+			b.dialledBy = append(b.dialledBy, c.Owner)
 			b.dialledAgain = append(b.dialledAgain, again)
 		},
 		Calls:    func(c OwnedConnection) { b.calledIn = append(b.calledIn, c) },

@@ -66,7 +66,7 @@ func (op *opener) reportDials() {
 		a, _ := op.table.awaited.get(t)
 		a.dialReported = true
 		op.table.awaited.update(t, a)
-		op.dials(a.owner.process, t.Peer.Addr(), false)
+		op.dials(OwnedConnection{t, a.owner.process}, false)
 	}
 }
 

@@ -2,13 +2,11 @@ package helloguard
 
 import (
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"xl2tpd-keepalive/internal/controltrace"
 	"xl2tpd-keepalive/internal/helloguard/translator"
 	"xl2tpd-keepalive/internal/l2tp"
-	"xl2tpd-keepalive/internal/procfs"
 )
 
 // opener finds the channels of packets, and opens those of new tunnels.
@@ -20,7 +18,7 @@ type opener struct {
 	closer   *closer
 	unpaired *unpairedTable
 	log      *packetLog
-	dials    func(owner procfs.ID, peer netip.Addr, again bool)
+	dials    func(c OwnedConnection, again bool)
 	closing  *lru[address, struct{}] // tunnels that closeNewest has xl2tpd close, until it acknowledges that
 }
 
@@ -105,7 +103,7 @@ func (op *opener) request(p *l2tp.Packet, at path, now time.Time) {
 		op.exec.listen(t, true, now)
 	}
 	if a.dialReported || a.owner.ownership == ownerUnclear {
-		op.dials(a.owner.process, at.peer.Addr(), reported)
+		op.dials(OwnedConnection{t, a.owner.process}, reported)
 	}
 }
 

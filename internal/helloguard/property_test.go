@@ -52,7 +52,7 @@ type histories struct {
 	sender   *program      // who sends the message at hand
 	nextID   uint16
 	nextPid  int
-	dialled  []procfs.ID // what Dials was called with
+	dialled  []OwnedConnection // what Dials was called with
 	listened map[l2tp.Connection]bool
 	noted    map[path]bool
 	came     map[address]arrival // data that came in on noted paths
@@ -149,7 +149,7 @@ func (w *histories) start() {
 		},
 		Ended:         func(OwnedConnection, CloseReason) {},
 		AttemptFailed: func(OwnedConnection, CloseReason) {},
-		Dials:         func(by procfs.ID, _ netip.Addr, _ bool) { w.dialled = append(w.dialled, by) },
+		Dials:         func(c OwnedConnection, _ bool) { w.dialled = append(w.dialled, c) },
 		Calls:         func(OwnedConnection) {},
 	}, w.host(), w)
 	w.h.owners.facts, w.h.owners.gone = w, w.gone
@@ -287,8 +287,8 @@ func (w *histories) open() {
 	if dials {
 		w.out(c, l2tp.Message{Type: l2tp.TypeSCCRQ}, c.LocalID)
 		for _, by := range w.dialled {
-			if by != (procfs.ID{}) && (by != p.ID || !p.xl2tpd) {
-				w.t.Fatalf("%+v dials, and %v is said to", *p, by)
+			if by.Owner != (procfs.ID{}) && (by.Owner != p.ID || !p.xl2tpd) || by.Connection != c.Connection.WithoutPeerID() {
+				w.t.Fatalf("%+v dials %v, and %v is said to", *p, c.Connection, by)
 			}
 		}
 	} else {

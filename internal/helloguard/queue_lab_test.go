@@ -34,7 +34,7 @@ func TestWayThroughTheQueue(t *testing.T) {
 		Daemons:       func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
 		Ended:         func(OwnedConnection, CloseReason) {},
 		AttemptFailed: func(OwnedConnection, CloseReason) {},
-		Dials:         func(procfs.ID, netip.Addr, bool) {},
+		Dials:         func(OwnedConnection, bool) {},
 		Calls:         func(OwnedConnection) {},
 		Report:        func(err error) { reports <- err },
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"os/exec"
 	"strings"
 	"sync"
@@ -70,7 +69,7 @@ func runGuard(t *testing.T, sessions ...l2tp.Connection) *running {
 		Daemons:       func() []Daemon { return []Daemon{{ID: procfs.ID{Pid: 1, Start: 1}}} },
 		Ended:         func(OwnedConnection, CloseReason) {},
 		AttemptFailed: func(OwnedConnection, CloseReason) {},
-		Dials:         func(procfs.ID, netip.Addr, bool) {},
+		Dials:         func(OwnedConnection, bool) {},
 		Calls:         func(OwnedConnection) {}, Report: r.report,
 	}
 	var host Host

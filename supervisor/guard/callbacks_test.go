@@ -47,9 +47,9 @@ func TestCallbacks(t *testing.T) {
 	owner, peer := procfs.ID{Pid: 100, Start: 1}, netip.MustParseAddrPort("192.0.2.1:1701")
 	g.Report(errors.New("no such queue"))
 	g.Report(nil)
-	g.Dials(owner, peer.Addr(), true)
 	why := helloguard.CloseReason{Reason: "shut down", ByPeer: true, Vague: true}
 	c := helloguard.OwnedConnection{Connection: l2tp.Connection{Peer: peer, LocalID: 7, PeerID: 9}, Owner: owner}
+	g.Dials(helloguard.OwnedConnection{Connection: c.WithoutPeerID(), Owner: owner}, true)
 	g.Calls(c)
 	g.Ended(c, why)
 	g.AttemptFailed(c, why)
@@ -61,7 +61,7 @@ func TestCallbacks(t *testing.T) {
 		supervisor.Fault{What: Task},
 		supervisor.Fault{What: answers},
 		supervisor.TaskWorks{Task: Task},
-		supervisor.Dials{Daemon: owner, Peer: peer.Addr(), Again: true},
+		supervisor.Dials{OwnedConnection: c, Again: true},
 		supervisor.Calls{OwnedConnection: c},
 		supervisor.Ending{OwnedConnection: c, CloseReason: why},
 		supervisor.AttemptFailed{OwnedConnection: c, CloseReason: why},

@@ -6,14 +6,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 
 	"xl2tpd-keepalive/internal/config"
 	"xl2tpd-keepalive/internal/helloguard"
 	"xl2tpd-keepalive/internal/message"
-	"xl2tpd-keepalive/internal/procfs"
 	"xl2tpd-keepalive/internal/status"
 	"xl2tpd-keepalive/internal/xl2tpd"
 	"xl2tpd-keepalive/supervisor"
@@ -92,8 +90,8 @@ func unavailable(code status.Code, err error) status.Problem {
 }
 
 // dials passes on that an xl2tpd asks a peer for a tunnel.
-func (g *Guard) dials(owner procfs.ID, peer netip.Addr, again bool) {
-	g.supervisor.Post(supervisor.Dials{Daemon: owner, Peer: peer, Again: again})
+func (g *Guard) dials(c helloguard.OwnedConnection, again bool) {
+	g.supervisor.Post(supervisor.Dials{OwnedConnection: c, Again: again})
 }
 
 // calls passes on that an xl2tpd asks for a call in a tunnel that stands.
